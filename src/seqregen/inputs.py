@@ -1,0 +1,210 @@
+"""The only door for user input: whatever holds sequences becomes a SequenceDataset, or one clear error."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable, Sized
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from .labels import LabelError, as_label_array, build_vocabulary, encode_labels, same_vocabulary
+from .ragged import offsets_from_lengths
+from .sequences import SequenceDataset
+
+__all__ = ["UnseenItemsWarning", "check_sequences", "recode"]
+
+
+class UnseenItemsWarning(UserWarning):
+    """Items that a fitted estimator has never seen were left out."""
+
+
+def check_sequences(
+    sequences: Any, *, vocabulary: Iterable | None = None, name: str = "X", require_items: bool = False
+) -> SequenceDataset:
+    """Convert user input to a :class:`~seqregen.SequenceDataset`.
+
+    Parameters
+    ----------
+    sequences : array-like of sequences
+        One sequence of item labels a row, oldest first: a list of lists or tuples, a one-dimensional object
+        array, a two-dimensional array (rows of equal length; 0 and negative numbers are labels like any
+        other), a pandas Series of lists, a polars Series or pyarrow array of lists, a long pandas or polars
+        frame with the columns user, item and (optional) time, or a SequenceDataset, which passes unchanged.
+    vocabulary : array-like of shape (n_items,), optional
+        Encode over these labels. Items outside it are left out with one :class:`UnseenItemsWarning`.
+        By default the vocabulary is the set of items that occur.
+    name : str, default="X"
+        What the messages call the input.
+    require_items : bool, default=False
+        Refuse input in which no row has an item.
+
+    Returns
+    -------
+    SequenceDataset
+
+    Raises
+    ------
+    ValueError, TypeError
+        The input is empty, is no collection of sequences, or holds a label that is missing, infinite or of
+        another kind than the rest. The message says which row, position and value.
+
+    Examples
+    --------
+    >>> from seqregen.inputs import check_sequences
+    >>> check_sequences([["a", "b"], ["b"]]).vocabulary.tolist()
+    ['a', 'b']
+    """
+    dataset = _convert(sequences, name)
+    if len(dataset) == 0:
+        raise ValueError(f"{name} has 0 sample(s) (rows) while a minimum of 1 is required.")
+    if require_items and dataset.n_interactions == 0:
+        raise ValueError(f"{name} has {len(dataset)} rows and all of them are empty; at least one item is required.")
+    if vocabulary is None:
+        return dataset
+    return recode(dataset, as_label_array(vocabulary), name=name)
+
+
+def recode(dataset: SequenceDataset, vocabulary: np.ndarray, *, name: str = "X") -> SequenceDataset:
+    """The same sequences over another vocabulary; items outside it are left out with one warning.
+
+    Parameters
+    ----------
+    dataset : SequenceDataset
+        What to encode again.
+    vocabulary : ndarray of shape (n_items,)
+        The labels to encode over.
+    name : str, default="X"
+        What the warning calls the dataset.
+
+    Returns
+    -------
+    SequenceDataset
+        Rows stay in place, also those that become empty. Pairs are dropped where items are left out.
+    """
+    if same_vocabulary(dataset.vocabulary, vocabulary):
+        return dataset
+    codes = np.concatenate([[0], encode_labels(dataset.vocabulary, vocabulary)])
+    items = codes[dataset.items]
+    validation = None if dataset.validation is None else codes[dataset.validation]
+    pairs = dataset.pairs
+    known = items > 0
+    if pairs is not None:
+        pattern_items = codes[pairs.pattern_items]
+        pairs = type(pairs)(pairs.offsets, pairs.patterns, pattern_items, pairs.pattern_offsets)
+        pairs = pairs if pattern_items.all() else None
+    if known.all():
+        return dataset.replace(items=items, vocabulary=vocabulary, validation=validation, pairs=pairs)
+    unseen = dataset.vocabulary[np.unique(dataset.items[~known]) - 1]
+    shown = ", ".join(repr(label) for label in unseen[:3].tolist()) + (", ..." if len(unseen) > 3 else "")
+    warnings.warn(
+        f"{name} holds {len(unseen)} item(s) that were not seen in fit ({shown}); "
+        f"their {np.count_nonzero(~known)} occurrence(s) are ignored.",
+        UnseenItemsWarning,
+        stacklevel=3,
+    )
+    kept_before = np.concatenate([[0], np.cumsum(known)])
+    columns = {column: getattr(dataset, column) for column in ("weights", "timestamps", "domains")}
+    columns = {column: None if values is None else values[known] for column, values in columns.items()}
+    return dataset.replace(
+        items=items[known],
+        offsets=kept_before[dataset.offsets],
+        vocabulary=vocabulary,
+        validation=validation,
+        pairs=pairs,
+        **columns,
+    )
+
+
+def _convert(sequences: Any, name: str) -> SequenceDataset:
+    if isinstance(sequences, SequenceDataset):
+        return sequences
+    if sparse.issparse(sequences):
+        raise TypeError(
+            f"{name} is a sparse matrix or array; sparse data was passed, but sequences are ordered: pass a list "
+            "of item lists, or use toarray() if each row really lists item labels."
+        )
+    if isinstance(sequences, (str, bytes)):
+        raise TypeError(f"{name} must hold one sequence of items a row; got the single string {sequences[:30]!r}.")
+    converter = _foreign_converter(sequences)
+    if converter is not None:
+        return converter(sequences, name)
+    if isinstance(sequences, np.ndarray) or (hasattr(sequences, "__array__") and not _is_list_column(sequences)):
+        return _from_array(np.asarray(sequences), name)
+    if not isinstance(sequences, Iterable):
+        raise TypeError(f"{name} must hold one sequence of items a row; got {type(sequences).__name__}.")
+    return _from_rows(list(sequences), name)
+
+
+def _foreign_converter(sequences: Any) -> Any:
+    """The converter of an input that belongs to a library that the user has loaded, without loading it here."""
+    package = type(sequences).__module__.partition(".")[0]
+    if package not in ("pandas", "polars", "pyarrow") or package not in sys.modules:
+        return None
+    from . import formats
+
+    kind = type(sequences).__name__
+    if kind in ("DataFrame", "LazyFrame", "Table", "RecordBatch"):
+        return formats.convert_table
+    return formats.convert_arrow_lists if package in ("polars", "pyarrow") else None
+
+
+def _is_list_column(sequences: Any) -> bool:
+    return getattr(sequences, "dtype", None) == object
+
+
+def _from_array(array: np.ndarray, name: str) -> SequenceDataset:
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported in {name}: items are integers, floats, strings or hashables.")
+    if array.ndim == 0:
+        raise ValueError(f"{name} must hold one sequence of items a row; got the scalar {array!r}.")
+    if array.ndim > 2:
+        raise ValueError(f"Found array with dim {array.ndim}, while dim <= 2 is required: {name} is rows of items.")
+    if array.ndim == 1:
+        if array.dtype == object:
+            return _from_rows(list(array), name)
+        raise ValueError(
+            f"{name} is a one-dimensional array of single items; expected one sequence a row. Reshape your data: "
+            "array.reshape(1, -1) if it is one sequence, array.reshape(-1, 1) if each item is a row."
+        )
+    n_rows, length = array.shape
+    if length == 0 and n_rows > 0:
+        raise ValueError(f"{name} has 0 feature(s) (shape=({n_rows}, 0)) while a minimum of 1 is required.")
+    offsets = np.arange(n_rows + 1, dtype=np.int64) * length
+    return _encode(array.reshape(-1), offsets, name)
+
+
+def _from_rows(rows: list, name: str) -> SequenceDataset:
+    for number, row in enumerate(rows):
+        if isinstance(row, (str, bytes)) or not isinstance(row, Sized):
+            raise ValueError(
+                f"{name} must hold one sequence of items a row; row {number} is the single value {row!r}. "
+                "Reshape your data: put each sequence in a list of its own."
+            )
+        if isinstance(row, (dict, set, frozenset)) or getattr(row, "ndim", 1) != 1:
+            raise ValueError(
+                f"row {number} of {name} must be a one-dimensional ordered sequence of items; "
+                f"got {type(row).__name__}{f' of shape {row.shape}' if hasattr(row, 'shape') else ''}."
+            )
+    offsets = offsets_from_lengths(np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)))
+    if rows and all(isinstance(row, np.ndarray) and row.dtype.kind in "iu" for row in rows):
+        return _encode(np.concatenate(rows), offsets, name)
+    return _encode(list(chain.from_iterable(_python_labels(row) for row in rows)), offsets, name)
+
+
+def _python_labels(row: Any) -> Iterable:
+    return row.tolist() if isinstance(row, np.ndarray) else row
+
+
+def _encode(labels: Any, offsets: np.ndarray, name: str) -> SequenceDataset:
+    try:
+        values = as_label_array(labels)
+    except LabelError as error:
+        row = int(np.searchsorted(offsets, error.position, side="right") - 1)
+        place = f"row {row}, position {error.position - offsets[row]}"
+        raise ValueError(f"{name} cannot be read at {place}: {error.message}.") from None
+    vocabulary, codes = build_vocabulary(values)
+    return SequenceDataset(codes, offsets, vocabulary)

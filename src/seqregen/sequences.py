@@ -1,0 +1,563 @@
+"""The container that flows through every estimator: ragged, columnar, immutable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from .labels import same_vocabulary
+from .pairs import PatternPairs
+from .ragged import concatenate_offsets, offsets_from_lengths, take_positions
+
+__all__ = ["DatasetStatistics", "Origin", "SequenceDataset"]
+
+
+class Origin(IntEnum):
+    """Where a row of a :class:`SequenceDataset` comes from."""
+
+    ORIGINAL = 0
+    MINED = 1
+    REGENERATED = 2
+
+
+@dataclass(frozen=True)
+class DatasetStatistics:
+    """The table of statistics that papers print of a dataset."""
+
+    rows: int
+    users: int
+    items: int
+    interactions: int
+    mean_length: float
+    sparsity: float
+    mined: int
+    regenerated: int
+
+    def __str__(self) -> str:
+        lines = [f"{name.replace('_', ' '):<14}{value:>14,}" for name, value in vars(self).items() if name in _COUNTS]
+        lines.append(f"{'mean length':<14}{self.mean_length:>14.2f}")
+        lines.append(f"{'sparsity':<14}{self.sparsity:>14.4%}")
+        return "\n".join(lines)
+
+
+_COUNTS = ("rows", "users", "items", "interactions", "mined", "regenerated")
+# Columns with one value a row, and the value of a row that has none.
+_ROW_COLUMNS: dict[str, Any] = {
+    "origin": np.int8(Origin.ORIGINAL),
+    "source": np.int64(-1),
+    "memory": np.int16(-1),
+    "free_steps": np.int16(0),
+    "validation": np.int64(0),
+    "users": None,
+}
+# Columns with one value an interaction.
+_INTERACTION_COLUMNS = ("weights", "timestamps", "domains")
+_DTYPES = {
+    "origin": np.int8,
+    "source": np.int64,
+    "memory": np.int16,
+    "free_steps": np.int16,
+    "validation": np.int64,
+    "weights": np.float32,
+}
+
+
+class SequenceDataset:
+    """Item sequences with everything that is known about them.
+
+    Rows are what scikit-learn indexes: ``len``, ``shape == (n_rows,)``, integer, slice, integer-array and
+    boolean-array indexing. Every operation returns a new dataset and shares arrays where it can; the arrays
+    are read-only. Most people make one with :meth:`from_sequences`, :meth:`from_frame`,
+    :func:`seqregen.datasets.load_sequences`, or never: every estimator accepts lists of lists.
+
+    Parameters
+    ----------
+    items : int64 array of shape (n_interactions,)
+        Item codes 1..V. Row ``r`` is ``items[offsets[r]:offsets[r + 1]]``.
+    offsets : int64 array of shape (n_rows + 1,)
+        Starts at 0, never falls, ends at ``n_interactions``.
+    vocabulary : array of shape (V,)
+        The user's own item labels: code ``c`` is ``vocabulary[c - 1]``.
+    weights : float32 array of shape (n_interactions,), optional
+        Weight of each position as a training target; None stands for 1 everywhere.
+    origin : int8 array of shape (n_rows,), optional
+        An :class:`Origin` a row; default all original.
+    source : int64 array of shape (n_rows,), optional
+        The original row that a regenerated row came from; -1 (default) for none.
+    memory, free_steps : int16 arrays of shape (n_rows,), optional
+        For regenerated rows the memory they were decoded from (-1 for none), and how many steps of the
+        decoding were free over all items.
+    pairs : PatternPairs, optional
+        For each row, the patterns that it contains.
+    validation : int64 array of shape (n_rows,), optional
+        Code of each original row's held-out next item, 0 for none.
+    users : array of shape (n_rows,), optional
+        The user a row belongs to.
+    timestamps : array of shape (n_interactions,), optional
+        Time of each interaction; rows that have none hold NaT, NaN, or the smallest integer.
+    domains : array of shape (n_interactions,), optional
+        Domain of each interaction.
+
+    Raises
+    ------
+    ValueError
+        The columns do not fit together; the message names the column and the place.
+
+    Examples
+    --------
+    >>> from seqregen import SequenceDataset
+    >>> data = SequenceDataset.from_sequences([["tea", "milk", "tea"], ["milk"], []])
+    >>> data.shape, data.n_items, data.lengths.tolist()
+    ((3,), 2, [3, 1, 0])
+    >>> data[0].tolist()
+    ['tea', 'milk', 'tea']
+    >>> data[[2, 0]].to_lists()
+    [[], ['tea', 'milk', 'tea']]
+    """
+
+    __slots__ = (
+        "items",
+        "offsets",
+        "vocabulary",
+        *_ROW_COLUMNS,
+        *_INTERACTION_COLUMNS,
+        "pairs",
+    )
+
+    items: np.ndarray
+    offsets: np.ndarray
+    vocabulary: np.ndarray
+    origin: np.ndarray
+    source: np.ndarray
+    memory: np.ndarray | None
+    free_steps: np.ndarray | None
+    validation: np.ndarray | None
+    users: np.ndarray | None
+    weights: np.ndarray | None
+    timestamps: np.ndarray | None
+    domains: np.ndarray | None
+    pairs: PatternPairs | None
+
+    def __init__(
+        self,
+        items: np.ndarray,
+        offsets: np.ndarray,
+        vocabulary: np.ndarray,
+        *,
+        weights: np.ndarray | None = None,
+        origin: np.ndarray | None = None,
+        source: np.ndarray | None = None,
+        memory: np.ndarray | None = None,
+        free_steps: np.ndarray | None = None,
+        pairs: PatternPairs | None = None,
+        validation: np.ndarray | None = None,
+        users: np.ndarray | None = None,
+        timestamps: np.ndarray | None = None,
+        domains: np.ndarray | None = None,
+    ) -> None:
+        n_rows = len(offsets) - 1
+        columns = {
+            "items": np.asarray(items, dtype=np.int64),
+            "offsets": np.asarray(offsets, dtype=np.int64),
+            "vocabulary": np.asarray(vocabulary),
+            "origin": np.zeros(n_rows, dtype=np.int8) if origin is None else origin,
+            "source": np.full(n_rows, -1, dtype=np.int64) if source is None else source,
+            "memory": memory,
+            "free_steps": free_steps,
+            "validation": validation,
+            "users": users,
+            "weights": weights,
+            "timestamps": timestamps,
+            "domains": domains,
+        }
+        for name, column in columns.items():
+            if column is not None:
+                columns[name] = np.asarray(column, dtype=_DTYPES.get(name))
+        self._assign(columns, pairs)
+        self._check()
+
+    def _assign(self, columns: dict[str, np.ndarray | None], pairs: PatternPairs | None) -> None:
+        for name, column in columns.items():
+            if column is not None and column.flags.writeable:
+                # A read-only view: the array that the caller holds stays as it was.
+                column = column.view()
+                column.flags.writeable = False
+            object.__setattr__(self, name, column)
+        object.__setattr__(self, "pairs", pairs)
+
+    def _check(self) -> None:
+        offsets, items = self.offsets, self.items
+        if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0:
+            raise ValueError("offsets must be one-dimensional and start with 0.")
+        if np.any(np.diff(offsets) < 0):
+            row = int(np.argmax(np.diff(offsets) < 0))
+            raise ValueError(f"offsets must not fall; row {row} would have a negative length.")
+        if offsets[-1] != len(items):
+            raise ValueError(f"offsets end at {offsets[-1]}, but there are {len(items)} items.")
+        if len(items) and (items.min() < 1 or items.max() > self.n_items):
+            position = int(np.argmax((items < 1) | (items > self.n_items)))
+            row = int(np.searchsorted(offsets, position, side="right") - 1)
+            raise ValueError(
+                f"item codes must lie in 1..{self.n_items} (the size of the vocabulary); "
+                f"got {items[position]} in row {row}, position {position - offsets[row]}."
+            )
+        for name in (*_ROW_COLUMNS, *_INTERACTION_COLUMNS):
+            column = getattr(self, name)
+            expected = len(self) if name in _ROW_COLUMNS else len(items)
+            if column is not None and column.shape != (expected,):
+                unit = "row" if name in _ROW_COLUMNS else "interaction"
+                raise ValueError(f"{name} must have one value a {unit}, shape ({expected},); got {column.shape}.")
+        if self.pairs is not None and self.pairs.n_rows != len(self):
+            raise ValueError(f"pairs are given for {self.pairs.n_rows} rows, the dataset has {len(self)}.")
+
+    # What it holds
+
+    @property
+    def shape(self) -> tuple[int]:
+        """``(n_rows,)``."""
+        return (len(self.offsets) - 1,)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def n_items(self) -> int:
+        """Size V of the vocabulary."""
+        return len(self.vocabulary)
+
+    @property
+    def n_interactions(self) -> int:
+        return len(self.items)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of items, int64 (n_rows,), of each row."""
+        return np.diff(self.offsets)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Rows as arrays of labels."""
+        return (self[row] for row in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SequenceDataset):
+            return NotImplemented
+        if not same_vocabulary(self.vocabulary, other.vocabulary) or self.pairs != other.pairs:
+            return False
+        names = ("items", "offsets", *_ROW_COLUMNS, *_INTERACTION_COLUMNS)
+        return all(_equal_columns(getattr(self, name), getattr(other, name)) for name in names)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"SequenceDataset is immutable; use replace({name}=...) for a changed copy.")
+
+    def __reduce__(self) -> tuple:
+        columns = {name: getattr(self, name) for name in self.__slots__ if name != "pairs"}
+        return _rebuild, (columns, self.pairs)
+
+    def describe(self) -> DatasetStatistics:
+        """Count what papers print: users, items, interactions, mean length, sparsity.
+
+        Users are the original rows; sparsity is ``1 - interactions / (users * items)``.
+        """
+        by_origin = np.bincount(self.origin, minlength=len(Origin))
+        users = int(by_origin[Origin.ORIGINAL])
+        cells = users * self.n_items
+        return DatasetStatistics(
+            rows=len(self),
+            users=users,
+            items=self.n_items,
+            interactions=self.n_interactions,
+            mean_length=self.n_interactions / len(self) if len(self) else 0.0,
+            sparsity=1 - self.n_interactions / cells if cells else 1.0,
+            mined=int(by_origin[Origin.MINED]),
+            regenerated=int(by_origin[Origin.REGENERATED]),
+        )
+
+    def __repr__(self) -> str:
+        facts = self.describe()
+        added = [f"{getattr(facts, name):,} {name}" for name in ("mined", "regenerated") if getattr(facts, name)]
+        rows = f"{facts.rows:,} rows" + (f" ({facts.users:,} original, {', '.join(added)})" if added else "")
+        held_out = ", validation items held out" if self.validation is not None else ""
+        return (
+            f"SequenceDataset({rows}, {facts.items:,} items, {facts.interactions:,} interactions, "
+            f"mean length {facts.mean_length:.1f}{held_out})"
+        )
+
+    def _repr_html_(self) -> str:
+        facts = str(self.describe()).splitlines()
+        cells = (line.rsplit(maxsplit=1) for line in facts)
+        body = "".join(f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in cells)
+        return f"<table><caption>SequenceDataset</caption>{body}</table>"
+
+    # Parts and sums
+
+    def __getitem__(self, key: Any) -> Any:
+        """One row as an array of labels (integer key), or a dataset of several rows."""
+        if isinstance(key, tuple):
+            if len(key) != 2 or key[1] is not Ellipsis:
+                raise IndexError(f"a dataset has one axis, its rows; got the key {key!r}.")
+            key = key[0]
+        if isinstance(key, (int, np.integer)) and not isinstance(key, (bool, np.bool_)):
+            return self.vocabulary[self.row_codes(int(key)) - 1]
+        if isinstance(key, slice) and key.step in (None, 1):
+            start, stop, _ = key.indices(len(self))
+            return self._contiguous(start, max(start, stop))
+        return self._gather(_row_numbers(key, len(self)))
+
+    def row_codes(self, row: int) -> np.ndarray:
+        """Item codes of one row: a view."""
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of a dataset of {len(self)} rows.")
+        row %= len(self)
+        return self.items[self.offsets[row] : self.offsets[row + 1]]
+
+    def _contiguous(self, start: int, stop: int) -> SequenceDataset:
+        first, last = self.offsets[start], self.offsets[stop]
+        columns = {name: _take(getattr(self, name), slice(start, stop)) for name in _ROW_COLUMNS}
+        columns |= {name: _take(getattr(self, name), slice(first, last)) for name in ("items", *_INTERACTION_COLUMNS)}
+        columns["offsets"] = self.offsets[start : stop + 1] - first
+        return self._part(np.arange(start, stop), columns)
+
+    def _gather(self, rows: np.ndarray) -> SequenceDataset:
+        positions, offsets = take_positions(self.offsets[rows], self.lengths[rows])
+        columns = {name: _take(getattr(self, name), rows) for name in _ROW_COLUMNS}
+        columns |= {name: _take(getattr(self, name), positions) for name in ("items", *_INTERACTION_COLUMNS)}
+        columns["offsets"] = offsets
+        return self._part(rows, columns)
+
+    def _part(self, rows: np.ndarray, columns: dict[str, Any]) -> SequenceDataset:
+        columns["vocabulary"] = self.vocabulary
+        if len(rows) and columns["source"].max() >= 0:
+            columns["source"] = _renumber(columns["source"], rows, len(self))
+        return _rebuild(columns, None if self.pairs is None else self.pairs.take(rows))
+
+    def replace(self, **columns: Any) -> SequenceDataset:
+        """A copy in which the named columns are changed; the others are shared."""
+        unknown = set(columns) - set(self.__slots__)
+        if unknown:
+            raise TypeError(f"unknown column {sorted(unknown)[0]!r}; the columns are {', '.join(self.__slots__)}.")
+        return SequenceDataset(**({name: getattr(self, name) for name in self.__slots__} | columns))
+
+    def originals(self) -> SequenceDataset:
+        """The original rows alone."""
+        return self[: self.n_original] if self.n_original < len(self) else self
+
+    @property
+    def n_original(self) -> int:
+        """Number of original rows.
+
+        Raises
+        ------
+        ValueError
+            An original row stands behind a mined or a regenerated one.
+        """
+        original = self.origin == Origin.ORIGINAL
+        count = int(np.count_nonzero(original))
+        if not original[:count].all():
+            row = int(np.argmin(original))
+            raise ValueError(f"original rows must come first; row {row} is {Origin(self.origin[row]).name.lower()}.")
+        return count
+
+    def append(
+        self,
+        items: np.ndarray,
+        offsets: np.ndarray,
+        origin: Origin,
+        *,
+        source: np.ndarray | None = None,
+        memory: np.ndarray | None = None,
+        free_steps: np.ndarray | None = None,
+    ) -> SequenceDataset:
+        """This dataset with rows of one origin added behind it.
+
+        ``source`` numbers the rows of this dataset that the added rows come from.
+        """
+        n_added = len(offsets) - 1
+        added = SequenceDataset(
+            items,
+            offsets,
+            self.vocabulary,
+            origin=np.full(n_added, origin, dtype=np.int8),
+            memory=memory,
+            free_steps=free_steps,
+        )
+        joined = SequenceDataset.concatenate([self, added])
+        if source is None:
+            return joined
+        return joined.replace(source=np.concatenate([self.source, np.asarray(source, dtype=np.int64)]))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[SequenceDataset]) -> SequenceDataset:
+        """All rows of several datasets over one vocabulary, in order.
+
+        A column that only some parts have is filled: weight 1, no user, no time, no validation item.
+
+        Raises
+        ------
+        ValueError
+            There is no part, or the vocabularies differ.
+        """
+        if not parts:
+            raise ValueError("nothing to concatenate: give at least one dataset.")
+        first = parts[0]
+        for number, part in enumerate(parts):
+            if not same_vocabulary(part.vocabulary, first.vocabulary):
+                raise ValueError(f"dataset {number} has another vocabulary than dataset 0; encode both over one.")
+        starts = offsets_from_lengths(np.array([len(part) for part in parts]))
+        columns: dict[str, Any] = {name: _joined(parts, name) for name in (*_ROW_COLUMNS, *_INTERACTION_COLUMNS)}
+        columns["source"] = np.concatenate(
+            [np.where(part.source >= 0, part.source + start, -1) for part, start in zip(parts, starts, strict=False)]
+        )
+        columns["items"] = np.concatenate([part.items for part in parts])
+        columns["offsets"] = concatenate_offsets([part.offsets for part in parts])
+        columns["vocabulary"] = first.vocabulary
+        pairs = None
+        if any(part.pairs is not None for part in parts):
+            pairs = PatternPairs.concatenate([part.pairs or PatternPairs.empty(len(part)) for part in parts])
+        return _rebuild(columns, pairs)
+
+    def histories(self) -> SequenceDataset:
+        """The original rows with their validation items appended: what a next item is predicted after."""
+        rows = self.originals()
+        if rows.validation is None:
+            return rows
+        held_out = rows.validation > 0
+        ends = rows.offsets[1:][held_out]
+        columns: dict[str, Any] = {name: getattr(rows, name) for name in ("users", "origin", "source")}
+        items = np.insert(rows.items, ends, rows.validation[held_out])
+        return SequenceDataset(items, offsets_from_lengths(rows.lengths + held_out), rows.vocabulary, **columns)
+
+    # In and out; the work is done in seqregen.inputs and seqregen.formats
+
+    @classmethod
+    def from_sequences(cls, sequences: Any, *, vocabulary: Iterable | None = None) -> SequenceDataset:
+        """Convert anything that holds one sequence a row; see :func:`seqregen.inputs.check_sequences`."""
+        from .inputs import check_sequences
+
+        return check_sequences(sequences, vocabulary=vocabulary)
+
+    @classmethod
+    def from_frame(
+        cls, frame: Any, *, user: str = "user", item: str = "item", time: str | None = "time"
+    ) -> SequenceDataset:
+        """Convert a long frame, one interaction a row; see :func:`seqregen.formats.from_frame`."""
+        from .formats import from_frame
+
+        return from_frame(frame, user=user, item=item, time=time)
+
+    @classmethod
+    def read_parquet(cls, path: Any) -> SequenceDataset:
+        """Read what :meth:`to_parquet` wrote; see :func:`seqregen.formats.read_parquet`."""
+        from .formats import read_parquet
+
+        return read_parquet(path)
+
+    def to_lists(self) -> list[list]:
+        """Rows as lists of labels."""
+        labels = self.vocabulary[self.items - 1].tolist()
+        bounds = self.offsets.tolist()
+        return [labels[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+
+    def to_frame(self, library: str = "pandas") -> Any:
+        """One row an interaction, as a pandas or polars frame; see :func:`seqregen.formats.to_frame`."""
+        from .formats import to_frame
+
+        return to_frame(self, library=library)
+
+    def to_parquet(self, path: Any) -> None:
+        """Write everything to one Parquet file; see :func:`seqregen.formats.to_parquet`."""
+        from .formats import to_parquet
+
+        to_parquet(self, path)
+
+    def to_recbole(self, directory: Any, name: str) -> None:
+        """Write RecBole's atomic files; see :func:`seqregen.formats.to_recbole`."""
+        from .formats import to_recbole
+
+        to_recbole(self, directory, name)
+
+    def to_rectools(self) -> Any:
+        """RecTools' interactions frame; see :func:`seqregen.formats.to_rectools`."""
+        from .formats import to_rectools
+
+        return to_rectools(self)
+
+
+def _rebuild(columns: dict[str, Any], pairs: PatternPairs | None) -> SequenceDataset:
+    """Make a dataset of columns that are known to fit together, without checking them again."""
+    dataset = object.__new__(SequenceDataset)
+    dataset._assign(columns, pairs)
+    return dataset
+
+
+def _take(column: np.ndarray | None, key: Any) -> np.ndarray | None:
+    return None if column is None else column[key]
+
+
+def _row_numbers(key: Any, n_rows: int) -> np.ndarray:
+    if isinstance(key, slice):
+        return np.arange(n_rows)[key]
+    rows = np.asarray(key)
+    if rows.ndim != 1:
+        raise IndexError(f"rows are chosen by an integer, a slice, or a one-dimensional array; got {key!r}.")
+    if rows.dtype == bool:
+        if len(rows) != n_rows:
+            raise IndexError(f"a boolean index must have one value a row ({n_rows}); got {len(rows)}.")
+        return np.flatnonzero(rows)
+    if len(rows) == 0:
+        return np.zeros(0, dtype=np.int64)
+    if rows.dtype.kind not in "iu":
+        raise IndexError(f"row numbers must be integers or booleans; got dtype {rows.dtype}.")
+    rows = rows.astype(np.int64)
+    outside = (rows < -n_rows) | (rows >= n_rows)
+    if outside.any():
+        raise IndexError(f"row {rows[outside.argmax()]} of a dataset of {n_rows} rows.")
+    return np.where(rows < 0, rows + n_rows, rows)
+
+
+def _renumber(source: np.ndarray, rows: np.ndarray, n_rows: int) -> np.ndarray:
+    """Source rows as numbered in a part of the dataset; -1 where the source is not in it."""
+    place = np.full(n_rows + 1, -1, dtype=np.int64)
+    # Written backwards, so that of a row taken twice the first copy counts; slot -1 stays "none".
+    place[rows[::-1]] = np.arange(len(rows) - 1, -1, -1)
+    return place[source]
+
+
+def _equal_columns(first: np.ndarray | None, second: np.ndarray | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    if first.dtype != second.dtype or first.shape != second.shape:
+        return False
+    # "not equal to itself" is how NaN, NaT and other missing values show.
+    return bool(np.all((first == second) | ((first != first) & (second != second))))
+
+
+def _joined(parts: Sequence[SequenceDataset], name: str) -> np.ndarray | None:
+    columns = [getattr(part, name) for part in parts]
+    known = [column for column in columns if column is not None]
+    if not known:
+        return None
+    filled = []
+    for part, column in zip(parts, columns, strict=True):
+        size = len(part) if name in _ROW_COLUMNS else part.n_interactions
+        filled.append(_missing(name, known[0].dtype, size) if column is None else column)
+    return np.concatenate(filled)
+
+
+def _missing(name: str, dtype: np.dtype, size: int) -> np.ndarray:
+    if name == "weights":
+        return np.ones(size, dtype=np.float32)
+    if name == "users":
+        return np.full(size, None, dtype=object)
+    if name in _ROW_COLUMNS:
+        return np.full(size, _ROW_COLUMNS[name])
+    if dtype.kind in "iu":
+        return np.full(size, np.iinfo(dtype).min, dtype=dtype)
+    if dtype.kind in "fmM":
+        return np.full(size, np.nan if dtype.kind == "f" else "NaT", dtype=dtype)
+    return np.full(size, None, dtype=object)
