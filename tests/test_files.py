@@ -1,0 +1,96 @@
+"""A file is replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from seqregen.files import write_aside
+
+
+def test_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
+    target = tmp_path / "data.txt"
+    target.write_text("old")
+    with write_aside(target) as aside:
+        assert aside.parent == target.parent
+        assert aside.suffix == ".txt"
+        aside.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert os.listdir(tmp_path) == ["data.txt"]
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), ValueError("no")]
+)
+def test_the_old_file_survives_a_failure_in_the_middle(tmp_path, failure):
+    target = tmp_path / "data.txt"
+    target.write_text("old")
+    with pytest.raises(type(failure)), write_aside(target) as aside:
+        aside.write_text("half of the n")
+        raise failure
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["data.txt"]
+
+
+def test_the_old_file_survives_a_kill_in_the_middle(tmp_path):
+    target = tmp_path / "data.txt"
+    target.write_text("old")
+    script = (
+        "import os, signal, sys\n"
+        "from seqregen.files import write_aside\n"
+        "with write_aside(sys.argv[1]) as aside:\n"
+        "    aside.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", script, str(target)], check=False, timeout=60)
+    assert finished.returncode != 0
+    assert target.read_text() == "old"
+
+
+def test_a_failed_rename_leaves_the_old_file(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    target = tmp_path / "data.txt"
+    target.write_text("old")
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="quota"), write_aside(target) as aside:
+        aside.write_text("new")
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["data.txt"]
+
+
+def test_keeps_the_mode_of_the_old_file(tmp_path):
+    target = tmp_path / "data.txt"
+    target.write_text("old")
+    target.chmod(0o640)
+    with write_aside(target) as aside:
+        aside.write_text("new")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+
+
+def test_a_link_keeps_pointing_to_its_file(tmp_path):
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "data.txt", tmp_path / "link.txt"
+    real.write_text("old")
+    link.symlink_to(real)
+    with write_aside(link) as aside:
+        aside.write_text("new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+
+
+def test_says_that_the_directory_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="the directory .* is not there"), write_aside(tmp_path / "no" / "a"):
+        pass
+
+
+def test_refuses_a_directory(tmp_path):
+    with pytest.raises(IsADirectoryError, match="it is a directory"), write_aside(tmp_path):
+        pass
