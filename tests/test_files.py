@@ -25,15 +25,20 @@ def test_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
     assert os.listdir(tmp_path) == ["data.txt"]
 
 
+def write_and_fail(target, failure):
+    with write_aside(target) as aside:
+        aside.write_text("half of the n")
+        raise failure
+
+
 @pytest.mark.parametrize(
     "failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), ValueError("no")]
 )
 def test_the_old_file_survives_a_failure_in_the_middle(tmp_path, failure):
     target = tmp_path / "data.txt"
     target.write_text("old")
-    with pytest.raises(type(failure)), write_aside(target) as aside:
-        aside.write_text("half of the n")
-        raise failure
+    with pytest.raises(type(failure)):
+        write_and_fail(target, failure)
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["data.txt"]
 
@@ -87,7 +92,7 @@ def test_a_link_keeps_pointing_to_its_file(tmp_path):
 
 
 def test_says_that_the_directory_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="the directory .* is not there"), write_aside(tmp_path / "no" / "a"):
+    with pytest.raises(FileNotFoundError, match=r"the directory .* is not there"), write_aside(tmp_path / "no" / "a"):
         pass
 
 
