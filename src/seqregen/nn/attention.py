@@ -1,0 +1,181 @@
+"""Attention over ragged rows.
+
+Rows of a batch come sorted by length and are cut into a few groups of near lengths. Linear layers see the
+real tokens alone, flat; only the attention inside a group is padded, to the longest row of that group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .dropout import Dropout
+
+__all__ = ["RaggedGroups", "attend", "group_rows"]
+
+# Attention cells that cost about as much as the calls of one more group (measured on CPU).
+_CELLS_A_GROUP = 2_000
+
+
+def group_rows(lengths: np.ndarray) -> list[tuple[int, int]]:
+    """Cut rows that are sorted by length into groups of near lengths.
+
+    Parameters
+    ----------
+    lengths : int64 ndarray of shape (n_rows,)
+        Ascending lengths.
+
+    Returns
+    -------
+    list of (first row, row behind the last)
+        A new group begins where padding the rows so far up to the next length would cost more than a group.
+    """
+    distinct, starts = np.unique(lengths, return_index=True)
+    bounds = [0]
+    longest = int(distinct[0]) if len(distinct) else 0
+    for length, start in zip(distinct.tolist(), starts.tolist(), strict=True):
+        wasted = (start - bounds[-1]) * (length * length - longest * longest)
+        if wasted > _CELLS_A_GROUP:
+            bounds.append(start)
+        longest = length
+    bounds.append(len(lengths))
+    return list(zip(bounds[:-1], bounds[1:], strict=True))
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One group of rows of one ragged column: tokens ``start:stop`` are ``n_rows`` rows of up to ``length``."""
+
+    start: int
+    stop: int
+    n_rows: int
+    length: int
+    padded: Tensor | None
+    real: Tensor | None
+    is_real: Tensor | None
+
+
+class RaggedGroups:
+    """Groups of the rows of one ragged column, and the way between flat and padded.
+
+    Parameters
+    ----------
+    lengths : int64 ndarray of shape (n_rows,)
+        Number of tokens of each row. They need not be sorted; groups are ranges of rows.
+    bounds : sequence of (first row, row behind the last)
+        Groups, as :func:`group_rows` finds them, in order and without gaps.
+    device : torch.device
+        Where the tokens live.
+    """
+
+    def __init__(self, lengths: np.ndarray, bounds: Sequence[tuple[int, int]], device: torch.device) -> None:
+        self.n_tokens = int(lengths.sum())
+        self.groups: list[_Group] = []
+        start = 0
+        for first, last in bounds:
+            group = _make_group(lengths[first:last], start, device)
+            self.groups.append(group)
+            start = group.stop
+
+    def pad(self, tokens: Tensor) -> list[Tensor]:
+        """Flat tokens (n_tokens, ...) as one padded tensor (n_rows, length, ...) a group.
+
+        What stands in the padded places is some token of the group; mask it, or do not read it.
+        """
+        return [_pad(tokens[group.start : group.stop], group) for group in self.groups]
+
+    def unpad(self, padded: Sequence[Tensor]) -> Tensor:
+        """The inverse of :meth:`pad`."""
+        flat = []
+        for values, group in zip(padded, self.groups, strict=True):
+            rows = values.reshape(group.n_rows * group.length, *values.shape[2:])
+            flat.append(rows if group.real is None else rows.index_select(0, group.real))
+        return flat[0] if len(flat) == 1 else torch.cat(flat)
+
+
+def _make_group(lengths: np.ndarray, start: int, device: torch.device) -> _Group:
+    n_rows, longest, total = len(lengths), int(lengths.max()), int(lengths.sum())
+    if total == n_rows * longest:
+        return _Group(start, start + total, n_rows, longest, None, None, None)
+    columns = np.arange(longest)
+    is_real = columns < lengths[:, None]
+    first = np.cumsum(lengths) - lengths
+    padded = np.where(is_real, first[:, None] + columns, 0)
+    return _Group(
+        start,
+        start + total,
+        n_rows,
+        longest,
+        torch.from_numpy(padded.reshape(-1)).to(device, non_blocking=True),
+        torch.from_numpy(np.flatnonzero(is_real)).to(device, non_blocking=True),
+        torch.from_numpy(is_real).to(device, non_blocking=True),
+    )
+
+
+def _pad(tokens: Tensor, group: _Group) -> Tensor:
+    rows = tokens if group.padded is None else tokens.index_select(0, group.padded)
+    return rows.view(group.n_rows, group.length, *tokens.shape[1:])
+
+
+def attend(
+    queries: Tensor,
+    keys_values: Tensor,
+    *,
+    n_heads: int,
+    query_groups: RaggedGroups,
+    key_groups: RaggedGroups,
+    causal: bool,
+    dropout: Dropout,
+) -> Tensor:
+    """Scaled dot-product attention within rows (Vaswani et al., 2017, equation 1).
+
+    Parameters
+    ----------
+    queries : Tensor of shape (n_query_tokens, d)
+    keys_values : Tensor of shape (n_key_tokens, 2 * d)
+        Keys, then values.
+    n_heads : int
+        Must divide d.
+    query_groups, key_groups : RaggedGroups
+        The same ranges of rows on both sides.
+    causal : bool
+        Whether a query sees the keys up to its own place only (self-attention).
+    dropout : Dropout
+        Applied to the attention weights.
+
+    Returns
+    -------
+    Tensor of shape (n_query_tokens, d)
+    """
+    width = queries.shape[-1]
+    scale = (width // n_heads) ** -0.5
+    mixed = []
+    parts = zip(query_groups.pad(queries * scale), key_groups.pad(keys_values), key_groups.groups, strict=True)
+    for query, key_value, group in parts:
+        n_rows, n_queries, _ = query.shape
+        query = query.view(n_rows, n_queries, n_heads, -1).transpose(1, 2)
+        key, value = key_value.view(n_rows, group.length, 2, n_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = query @ key.transpose(-2, -1)
+        if causal:
+            # Padded keys stand behind every real query: the causal mask hides them, too.
+            scores = scores + _causal_mask(n_queries, scores)
+        elif group.is_real is not None:
+            scores = scores.masked_fill(~group.is_real[:, None, None, :], -torch.inf)
+        weights = dropout(torch.softmax(scores, dim=-1))
+        mixed.append((weights @ value).transpose(1, 2).reshape(n_rows, n_queries, width))
+    return query_groups.unpad(mixed)
+
+
+_CAUSAL_MASKS: dict[tuple, Tensor] = {}
+
+
+def _causal_mask(length: int, like: Tensor) -> Tensor:
+    key = (length, like.device, like.dtype)
+    if key not in _CAUSAL_MASKS:
+        blocked = torch.full((length, length), -torch.inf, device=like.device, dtype=like.dtype)
+        _CAUSAL_MASKS[key] = torch.triu(blocked, diagonal=1)
+    return _CAUSAL_MASKS[key]

@@ -1,0 +1,62 @@
+"""Looking item vectors up without paying for the whole table in the backward pass.
+
+torch's embedding makes a zeroed gradient of the size of the table in every step, and on a CPU the fresh
+memory costs more than the arithmetic. Inside :func:`accumulating_gradients` the rows' gradients are added
+straight into the table's ``.grad``; everywhere else, double differentiation included, nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["accumulating_gradients", "look_up"]
+
+_ACCUMULATE = False
+
+
+@contextmanager
+def accumulating_gradients() -> Iterator[None]:
+    """Let backward passes add gradients of looked-up rows into the table's ``.grad`` in place.
+
+    For training loops, where ``loss.backward()`` is called and every table is a leaf with a ``.grad``.
+    """
+    global _ACCUMULATE  # noqa: PLW0603
+    before, _ACCUMULATE = _ACCUMULATE, True
+    try:
+        yield
+    finally:
+        _ACCUMULATE = before
+
+
+class _AccumulatingLookUp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: Tensor) -> Tensor:
+        ctx.table, ctx.rows = table, rows
+        return table.detach().index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None]:
+        ctx.table.grad.index_add_(0, ctx.rows, gradients[0])
+        return None, None
+
+
+def look_up(table: Tensor, rows: Tensor) -> Tensor:
+    """Rows of a table: ``table[rows]``.
+
+    Parameters
+    ----------
+    table : Tensor of shape (n_items, d)
+    rows : int64 Tensor of shape (n,)
+
+    Returns
+    -------
+    Tensor of shape (n, d)
+    """
+    if _ACCUMULATE and table.is_leaf and table.grad is not None and torch.is_grad_enabled():
+        return _AccumulatingLookUp.apply(table, rows)
+    return table.index_select(0, rows)

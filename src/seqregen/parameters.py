@@ -1,0 +1,52 @@
+"""Checks of constructor parameters, made in fit, with one kind of message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+__all__ = ["check_choice", "check_integer", "check_real", "draw_seed"]
+
+
+def check_integer(owner: Any, name: str, minimum: int, *, none: bool = False) -> None:
+    """Refuse a parameter that is no integer of at least ``minimum`` (nor None, where ``none`` allows it)."""
+    value = getattr(owner, name)
+    if none and value is None:
+        return
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral) or value < minimum:
+        alternative = " or None" if none else ""
+        raise ValueError(f"{_place(owner, name)} must be an integer >= {minimum}{alternative}; got {value!r}.")
+
+
+def check_real(
+    owner: Any, name: str, minimum: float, maximum: float = np.inf, *, open_low: bool = False, open_high: bool = False
+) -> None:
+    """Refuse a parameter that is no number between ``minimum`` and ``maximum``."""
+    value = getattr(owner, name)
+    fits = isinstance(value, Real) and not isinstance(value, bool) and minimum <= value <= maximum
+    if not fits or (open_low and value == minimum) or (open_high and value == maximum):
+        low, high = "(" if open_low else "[", ")" if open_high or maximum == np.inf else "]"
+        raise ValueError(
+            f"{_place(owner, name)} must be a number in {low}{minimum:g}, {maximum:g}{high}; got {value!r}."
+        )
+
+
+def check_choice(owner: Any, name: str, choices: Iterable) -> None:
+    """Refuse a parameter that is not one of the choices."""
+    value, choices = getattr(owner, name), list(choices)
+    if not any(value is choice or (isinstance(value, type(choice)) and value == choice) for choice in choices):
+        raise ValueError(f"{_place(owner, name)} must be one of {', '.join(map(repr, choices))}; got {value!r}.")
+
+
+def draw_seed(random_state: Any) -> int:
+    """One seed drawn from scikit-learn's ``random_state``; all randomness of a fit derives from it."""
+    from sklearn.utils import check_random_state
+
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def _place(owner: Any, name: str) -> str:
+    return f"{type(owner).__name__}: {name}"

@@ -1,0 +1,133 @@
+"""Batches of real positions: rows are never padded here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..nn import RaggedGroups, group_rows
+from ..ragged import offsets_from_lengths, position_in_row, take_positions
+from ..sequences import SequenceDataset
+
+__all__ = ["NextItemBatch", "NextItemRows", "history_batches", "next_item_rows"]
+
+
+@dataclass(frozen=True)
+class NextItemBatch:
+    """Some rows of a dataset, sorted by length, as flat positions.
+
+    Attributes
+    ----------
+    items : int64 Tensor of shape (n_positions,)
+        Input item of each position.
+    targets : int64 Tensor of shape (n_positions,) or None
+        Item that follows; None where states alone are wanted.
+    weights : float32 Tensor of shape (n_positions,) or None
+        Weight of each position as a training target.
+    positions : int64 Tensor of shape (n_positions,)
+        Place of each position in its row, from 0.
+    groups : RaggedGroups
+        How the positions form rows.
+    last : int64 Tensor of shape (n_rows,)
+        Where each row ends among the positions.
+    rows : int64 ndarray of shape (n_rows,)
+        Rows of the dataset that the batch holds, in the order of the positions.
+    """
+
+    items: Tensor
+    targets: Tensor | None
+    weights: Tensor | None
+    positions: Tensor
+    groups: RaggedGroups
+    last: Tensor
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class NextItemRows:
+    """The training rows of a dataset: the last ``max_length + 1`` items of every row that has a target.
+
+    Attributes
+    ----------
+    items : int64 ndarray of shape (n_interactions,)
+    weights : float32 ndarray of shape (n_interactions,) or None
+    starts : int64 ndarray of shape (n_rows,)
+        Where the used part of each row begins.
+    lengths : int64 ndarray of shape (n_rows,)
+        Positions with a target in each row, at least 1.
+    """
+
+    items: np.ndarray
+    weights: np.ndarray | None
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def n_positions(self) -> int:
+        return int(self.lengths.sum())
+
+    def shuffled(self, batch_size: int, random: np.random.Generator, device: torch.device) -> Iterator[NextItemBatch]:
+        """Batches of random rows: only inside a batch are rows ordered by length.
+
+        Batches of like-length rows would train another, worse model: each would hold one kind of user.
+        """
+        order = random.permutation(len(self))
+        for first in range(0, len(order), batch_size):
+            yield self.batch(order[first : first + batch_size], device)
+
+    def batch(self, rows: np.ndarray, device: torch.device) -> NextItemBatch:
+        """The given rows as one batch."""
+        rows = rows[np.argsort(self.lengths[rows], kind="stable")]
+        places, offsets = take_positions(self.starts[rows], self.lengths[rows])
+        weights = None if self.weights is None else _tensor(self.weights[places + 1], device)
+        return _batch(self.items[places], self.items[places + 1], weights, offsets, rows, device)
+
+
+def next_item_rows(dataset: SequenceDataset, max_length: int) -> NextItemRows:
+    """Prepare the rows of a dataset for training; rows with fewer than two items have no target and are left out."""
+    used = np.minimum(dataset.lengths, max_length + 1)
+    rows = np.flatnonzero(used >= 2)
+    return NextItemRows(dataset.items, dataset.weights, (dataset.offsets[1:] - used)[rows], used[rows] - 1)
+
+
+def history_batches(dataset: SequenceDataset, max_length: int, batch_size: int, device: torch.device) -> Iterator:
+    """All rows that are not empty, as batches of like-length rows without targets, for encoding."""
+    used = np.minimum(dataset.lengths, max_length)
+    starts = dataset.offsets[1:] - used
+    order = np.argsort(used, kind="stable")
+    order = order[used[order] > 0]
+    for first in range(0, len(order), batch_size):
+        rows = order[first : first + batch_size]
+        places, offsets = take_positions(starts[rows], used[rows])
+        yield _batch(dataset.items[places], None, None, offsets, rows, device)
+
+
+def _batch(
+    items: np.ndarray,
+    targets: np.ndarray | None,
+    weights: Tensor | None,
+    offsets: np.ndarray,
+    rows: np.ndarray,
+    device: torch.device,
+) -> NextItemBatch:
+    lengths = np.diff(offsets)
+    return NextItemBatch(
+        items=_tensor(items, device),
+        targets=None if targets is None else _tensor(targets, device),
+        weights=weights,
+        positions=_tensor(position_in_row(offsets_from_lengths(lengths)), device),
+        groups=RaggedGroups(lengths, group_rows(lengths), device),
+        last=_tensor(offsets[1:] - 1, device),
+        rows=rows,
+    )
+
+
+def _tensor(values: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(values).to(device, non_blocking=True)

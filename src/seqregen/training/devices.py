@@ -1,0 +1,43 @@
+"""Choosing where to compute."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["resolve_device"]
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The torch device that a ``device`` parameter asks for.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        "auto" stands for CUDA where there is one, else the CPU; anything else is torch's own name.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        The name means nothing to torch, or the device is not on this machine.
+
+    Examples
+    --------
+    >>> from seqregen.training import resolve_device
+    >>> resolve_device("cpu")
+    device(type='cpu')
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device={device!r} is not a device; use 'auto', 'cpu', 'cuda' or 'cuda:<number>'.") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r} was asked for, but no CUDA device is available; use device='auto'.")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={device!r} was asked for, but there are {torch.cuda.device_count()} CUDA devices.")
+    return chosen

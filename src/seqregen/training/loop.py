@@ -1,0 +1,293 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ..nn import RandomMasks, accumulating_gradients, use_masks
+from .checkpoints import CheckpointFile
+
+__all__ = ["StopRule", "TrainingDivergedError", "TrainingPlan", "TrainingResult", "train"]
+
+
+class TrainingDivergedError(FloatingPointError):
+    """The loss is no longer a number, and no epoch was good enough to fall back on."""
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """When training has nothing more to gain.
+
+    Parameters
+    ----------
+    metric : str
+        The entry of an epoch's record to watch, "loss" or what ``evaluate`` returns.
+    patience : int
+        Epochs without an improvement after which training stops.
+    rising : bool, default=True
+        Whether larger is better.
+    tolerance : float, default=0
+        Relative improvement that counts. With 0 an equal value counts, as in the published harness.
+    """
+
+    metric: str
+    patience: int
+    rising: bool = True
+    tolerance: float = 0.0
+
+    def improves(self, value: float, best: float | None) -> bool:
+        if best is None:
+            return True
+        gain = value - best if self.rising else best - value
+        return gain >= self.tolerance * abs(best)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How to train; the defaults are those of the published harness.
+
+    Parameters
+    ----------
+    max_epochs : int
+    learning_rate : float, default=1e-3
+    weight_decay : float, default=0
+    betas : pair of float, default=(0.9, 0.999)
+    epsilon : float, default=1e-8
+        Adam's settings.
+    schedule : callable of int, optional
+        Factor of the learning rate in step 0, 1, 2, ...
+    stop : StopRule, optional
+        Without one all epochs are run and the last weights are kept.
+    checkpoint : CheckpointFile, optional
+        Where to keep the state of the run; a run that finds one goes on from there.
+    checkpoint_seconds : float, default=30
+        Least time between two checkpoints.
+    name : str, default="network"
+        What the progress bar calls it.
+    verbose : bool, default=False
+        Whether to show a progress bar.
+    """
+
+    max_epochs: int
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    schedule: Callable[[int], float] | None = None
+    stop: StopRule | None = None
+    checkpoint: CheckpointFile | None = None
+    checkpoint_seconds: float = 30.0
+    name: str = "network"
+    verbose: bool = False
+
+
+@dataclass
+class TrainingResult:
+    """What happened: one record an epoch, and the epoch (from 0) whose weights the network has now."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+
+
+def train(
+    network: nn.Module,
+    batches: Callable[[np.random.Generator], Iterable[Any]],
+    loss: Callable[[Any, np.random.Generator], Tensor],
+    plan: TrainingPlan,
+    *,
+    seed: int,
+    device: torch.device,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+    n_batches: int | None = None,
+) -> TrainingResult:
+    """Train a network in place with Adam, and leave it with its best weights.
+
+    All randomness of an epoch comes from (seed, epoch), so a run that goes on from a checkpoint ends with the
+    same weights, bit for bit on a CPU, as one that was never interrupted.
+
+    Parameters
+    ----------
+    network : nn.Module
+        On ``device`` already.
+    batches : callable
+        Makes the batches of one epoch from a random generator.
+    loss : callable
+        Scalar loss of a batch; a second argument is the epoch's generator, for negatives.
+    plan : TrainingPlan
+    seed : int
+    device : torch.device
+    evaluate : callable, optional
+        Measures the network after each epoch; its values join the epoch's record.
+    n_batches : int, optional
+        Batches of an epoch, for the progress bar.
+
+    Returns
+    -------
+    TrainingResult
+
+    Raises
+    ------
+    TrainingDivergedError
+        The loss became NaN or infinite in the first epoch. Later, training stops with a warning and keeps
+        the best weights so far.
+    """
+    run = _Run(network, plan, device)
+    run.resume()
+    with tqdm(total=n_batches, desc=plan.name, disable=not plan.verbose, leave=False) as bar:
+        while not run.finished:
+            epoch = len(run.result.history)
+            bar.reset(n_batches)
+            started = time.perf_counter()
+            try:
+                mean_loss = _one_epoch(run, batches, loss, np.random.SeedSequence([seed, epoch]), bar)
+            except TrainingDivergedError as error:
+                run.stop_diverged(error)
+                break
+            record = {"epoch": epoch, "loss": mean_loss, "seconds": time.perf_counter() - started}
+            if evaluate is not None:
+                network.eval()
+                started = time.perf_counter()
+                record |= evaluate()
+                record["evaluation_seconds"] = time.perf_counter() - started
+            run.record(record)
+            bar.set_description(f"{plan.name} epoch {epoch + 1}")
+            bar.set_postfix({name: f"{record[name]:.4f}" for name in run.shown if name in record})
+    return run.close()
+
+
+def _one_epoch(
+    run: _Run, batches: Callable, loss: Callable, seed: np.random.SeedSequence, bar: tqdm
+) -> float:
+    order_seed, loss_seed, mask_seed = seed.spawn(3)
+    random = np.random.Generator(np.random.SFC64(loss_seed))
+    use_masks(run.network, RandomMasks(mask_seed.generate_state(4).tolist(), run.device))
+    run.network.train()
+    total, count = torch.zeros((), device=run.device), 0
+    with accumulating_gradients():
+        for batch in batches(np.random.Generator(np.random.SFC64(order_seed))):
+            value = loss(batch, random)
+            # On a GPU reading the loss would wait for it in every step; the sum below is checked instead.
+            if run.device.type == "cpu" and not math.isfinite(value.item()):
+                raise _diverged(run, count)
+            value.backward()
+            run.step()
+            total += value.detach()
+            count += 1
+            bar.update()
+    if count == 0:
+        raise ValueError("there is no batch to train on: no row has two items or more.")
+    mean = total.item() / count
+    if not math.isfinite(mean):
+        raise _diverged(run, None)
+    return mean
+
+
+def _diverged(run: _Run, batch: int | None) -> TrainingDivergedError:
+    where = f"epoch {len(run.result.history) + 1}" + ("" if batch is None else f", batch {batch + 1}")
+    return TrainingDivergedError(
+        f"the loss of {run.plan.name} became NaN or infinite in {where}. The usual cause is a learning rate that "
+        f"is too high (it is {run.plan.learning_rate}), or weights or embeddings given as input that are not finite."
+    )
+
+
+class _Run:
+    """The state of a training run between epochs."""
+
+    def __init__(self, network: nn.Module, plan: TrainingPlan, device: torch.device) -> None:
+        self.network, self.plan, self.device = network, plan, device
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        for parameter in self.parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        self.optimizer = torch.optim.Adam(
+            self.parameters,
+            lr=plan.learning_rate,
+            betas=plan.betas,
+            eps=plan.epsilon,
+            weight_decay=plan.weight_decay,
+            fused=device.type in ("cpu", "cuda"),
+        )
+        self.result = TrainingResult()
+        self.best: float | None = None
+        self.best_weights: dict[str, Tensor] | None = None
+        self.n_steps = 0
+        self.saved_at = time.monotonic()
+        self.shown = ["loss"] + ([plan.stop.metric] if plan.stop is not None and plan.stop.metric != "loss" else [])
+
+    @property
+    def finished(self) -> bool:
+        epochs, stop = len(self.result.history), self.plan.stop
+        if epochs >= self.plan.max_epochs:
+            return True
+        return stop is not None and epochs > 0 and epochs - 1 - self.result.best_epoch >= stop.patience
+
+    def step(self) -> None:
+        if self.plan.schedule is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.plan.learning_rate * self.plan.schedule(self.n_steps)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=False)
+        self.n_steps += 1
+
+    def record(self, record: dict[str, float]) -> None:
+        self.result.history.append(record)
+        stop = self.plan.stop
+        if stop is None:
+            self.result.best_epoch = len(self.result.history) - 1
+        elif stop.improves(record[stop.metric], self.best):
+            self.best = record[stop.metric]
+            self.result.best_epoch = len(self.result.history) - 1
+            self.best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        if self.plan.checkpoint is not None:
+            due = time.monotonic() - self.saved_at >= self.plan.checkpoint_seconds
+            if due or self.finished:
+                self.save()
+
+    def stop_diverged(self, error: TrainingDivergedError) -> None:
+        if self.best_weights is None:
+            raise error
+        warnings.warn(f"{error} Training stopped; the weights of epoch {self.result.best_epoch + 1} are kept.",
+                      RuntimeWarning, stacklevel=3)
+
+    def save(self) -> None:
+        assert self.plan.checkpoint is not None
+        self.plan.checkpoint.save(
+            {
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "best": self.best,
+                "best_weights": self.best_weights,
+                "best_epoch": self.result.best_epoch,
+                "history": self.result.history,
+                "n_steps": self.n_steps,
+            }
+        )
+        self.saved_at = time.monotonic()
+
+    def resume(self) -> None:
+        state = self.plan.checkpoint.load() if self.plan.checkpoint is not None else None
+        if state is None:
+            return
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best, self.best_weights = state["best"], state["best_weights"]
+        self.result = TrainingResult(state["history"], state["best_epoch"])
+        self.n_steps = state["n_steps"]
+
+    def close(self) -> TrainingResult:
+        if self.best_weights is not None:
+            self.network.load_state_dict(self.best_weights)
+        self.network.eval()
+        use_masks(self.network, None)
+        for parameter in self.parameters:
+            parameter.grad = None
+        return self.result
