@@ -1,0 +1,160 @@
+"""Is one model better than another on these users? The paired bootstrap says how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from .ranking import check_cutoffs, check_ranks, metric_of_each_row
+
+__all__ = ["PairedBootstrap", "paired_bootstrap"]
+
+# Counts drawn at once: 32 MB.
+_COUNTS_PER_BLOCK = 2**22
+
+
+@dataclass(frozen=True)
+class PairedBootstrap:
+    """What :func:`paired_bootstrap` finds.
+
+    Attributes
+    ----------
+    metric : str
+        Name of the metric, for example ``"ndcg@20"``.
+    mean_a, mean_b : float
+        Mean of the metric over users.
+    difference : float
+        ``mean_a - mean_b``.
+    low, high : float
+        Percentile confidence interval of the difference.
+    p_value : float
+        Two-sided: how often a resample of the users shows a difference of the other sign.
+    confidence : float
+        Level of the interval.
+    n_users, n_resamples : int
+        Size of the sample, and number of resamples.
+    """
+
+    metric: str
+    mean_a: float
+    mean_b: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    confidence: float
+    n_users: int
+    n_resamples: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.metric}: {self.mean_a:.4f} against {self.mean_b:.4f}, difference {self.difference:+.4f} "
+            f"({self.confidence:.0%} interval {self.low:+.4f} to {self.high:+.4f}, p = {self.p_value:.4f}, "
+            f"{self.n_users:,} users)"
+        )
+
+
+def paired_bootstrap(
+    ranks_a: Any,
+    ranks_b: Any,
+    metric: str = "ndcg",
+    k: int = 20,
+    *,
+    n_resamples: int = 10_000,
+    confidence: float = 0.95,
+    random_state: Any = 0,
+) -> PairedBootstrap:
+    """Compare two models on the same users.
+
+    Users are drawn with replacement, and the mean difference of the metric is taken over each draw (Efron and
+    Tibshirani 1993, chapters 13 and 15). What is resampled is users: the answer is how much the difference
+    depends on who happened to be in the data. Give the ranks of several training seeds to average their
+    chance out first.
+
+    Parameters
+    ----------
+    ranks_a, ranks_b : integer array-likes of shape (n_users,) or (n_seeds, n_users)
+        Ranks of the same targets under both models. The numbers of seeds may differ.
+    metric : {"ndcg", "recall", "mrr"}, default="ndcg"
+        What is compared.
+    k : int, default=20
+        Length of the list.
+    n_resamples : int, default=10,000
+        Number of resamples.
+    confidence : float, default=0.95
+        Level of the interval.
+    random_state : int, RandomState or None, default=0
+        Where the resamples come from.
+
+    Returns
+    -------
+    PairedBootstrap
+
+    Raises
+    ------
+    ValueError
+        The numbers of users differ, or a parameter is out of its range.
+
+    Examples
+    --------
+    >>> from seqregen.metrics import paired_bootstrap
+    >>> result = paired_bootstrap([1, 1, 2, 30] * 50, [2, 3, 2, 25] * 50, metric="ndcg", k=10)
+    >>> round(result.difference, 3), result.p_value < 0.01
+    (0.217, True)
+    """
+    if not isinstance(n_resamples, (int, np.integer)) or n_resamples < 1:
+        raise ValueError(f"n_resamples must be a positive integer; got {n_resamples!r}.")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1; got {confidence!r}.")
+    (k,) = check_cutoffs(k)
+    values_a, values_b = (
+        _mean_over_seeds(ranks_a, "ranks_a", metric, k),
+        _mean_over_seeds(ranks_b, "ranks_b", metric, k),
+    )
+    if len(values_a) != len(values_b):
+        raise ValueError(f"ranks_a has {len(values_a)} users and ranks_b {len(values_b)}; rank the same users by both.")
+    resampled = _resampled_means(values_a - values_b, int(n_resamples), check_random_state(random_state))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    # One is added so that a finite number of resamples never claims certainty.
+    one_sided = (1 + min(np.count_nonzero(resampled <= 0), np.count_nonzero(resampled >= 0))) / (n_resamples + 1)
+    return PairedBootstrap(
+        metric=f"{metric}@{k}",
+        mean_a=float(values_a.mean()),
+        mean_b=float(values_b.mean()),
+        difference=float(values_a.mean() - values_b.mean()),
+        low=float(low),
+        high=float(high),
+        p_value=float(min(1.0, 2 * one_sided)),
+        confidence=float(confidence),
+        n_users=len(values_a),
+        n_resamples=int(n_resamples),
+    )
+
+
+def _mean_over_seeds(ranks: Any, name: str, metric: str, k: int) -> np.ndarray:
+    ranks = check_ranks(ranks)
+    if ranks.ndim not in (1, 2):
+        raise ValueError(f"{name} must have shape (n_users,) or (n_seeds, n_users); got {ranks.shape}.")
+    return metric_of_each_row(np.atleast_2d(ranks), metric, k).mean(axis=0)
+
+
+def _resampled_means(values: np.ndarray, n_resamples: int, random: np.random.RandomState) -> np.ndarray:
+    """Mean of each resample of ``values``, float64 (n_resamples,).
+
+    How often each *distinct* value is drawn is multinomial too: few values stand for thousands of users,
+    most of whom both models miss.
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    # The commonest value first: once all draws are spent, a multinomial draw is done.
+    order = np.argsort(-counts, kind="stable")
+    distinct, shares = distinct[order], counts[order] / len(values)
+    block = max(1, _COUNTS_PER_BLOCK // len(distinct))
+    means = np.empty(n_resamples)
+    for start in range(0, n_resamples, block):
+        stop = min(start + block, n_resamples)
+        means[start:stop] = random.multinomial(len(values), shares, size=stop - start) @ distinct
+    return means / len(values)

@@ -1,0 +1,230 @@
+"""Moving last items out of rows, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..inputs import check_sequences
+from ..labels import LabelError, as_label_array, encode_labels
+from ..ragged import offsets_from_lengths
+from ..sequences import Origin, SequenceDataset
+
+__all__ = ["append_targets", "hold_out_last", "leave_one_out"]
+
+_INTERACTION_COLUMNS = ("weights", "timestamps", "domains")
+
+
+def leave_one_out(sequences: Any, *, validation: bool = False) -> tuple[SequenceDataset, np.ndarray]:
+    """Split each row into its history and its last item.
+
+    The protocol under which sequential recommenders are published: every user trains, and every user is tested
+    on the last item. It lets training see what other users do later than a user's test item; where that matters,
+    split by time instead.
+
+    Parameters
+    ----------
+    sequences : array-like of sequences
+        Original rows; everything that :func:`seqregen.inputs.check_sequences` reads.
+    validation : bool, default=False
+        Also move the last but one item out of each row, into ``X.validation``, where early stopping alone reads
+        it. A row that has no second item gets code 0 there, "none".
+
+    Returns
+    -------
+    X : SequenceDataset of n_rows rows
+        The histories, with users, and the weights, timestamps and domains of what stays. Rows may be empty. The
+        vocabulary is whole: it is the catalogue that is ranked.
+    y : ndarray of shape (n_rows,)
+        Label of each row's last item.
+
+    Raises
+    ------
+    ValueError
+        A row is empty, the sequences already hold validation items, or there are mined or regenerated rows
+        (they were made of whole rows, and would show what is held out).
+
+    Notes
+    -----
+    Pairs of patterns are not carried along: they may show held-out items. Mine ``X`` instead.
+
+    Examples
+    --------
+    >>> from seqregen.model_selection import leave_one_out
+    >>> X, y = leave_one_out([["tea", "milk", "cup"], ["milk", "tea"]])
+    >>> X.to_lists(), y.tolist()
+    ([['tea', 'milk'], ['milk']], ['cup', 'tea'])
+    >>> X, y = leave_one_out([["tea", "milk", "cup"], ["milk", "tea"]], validation=True)
+    >>> X.to_lists(), X.vocabulary[X.validation - 1].tolist(), y.tolist()
+    ([['tea'], []], ['milk', 'milk'], ['cup', 'tea'])
+    """
+    dataset = check_sequences(sequences, name="sequences")
+    _require_original_rows(dataset)
+    if dataset.validation is not None:
+        raise ValueError(
+            "the sequences already hold validation items, so the last item of each row is not its newest; "
+            "split the sequences as they were before, or use append_targets to put items back."
+        )
+    if not dataset.lengths.all():
+        row = int(np.argmin(dataset.lengths))
+        raise ValueError(
+            f"row {row} is empty, so it has no last item to hold out; "
+            "leave such rows away first: sequences[sequences.lengths > 0]."
+        )
+    codes = dataset.items[dataset.offsets[1:] - 1]
+    histories = _without_last(dataset, np.ones(len(dataset), dtype=bool))
+    if validation:
+        histories = _last_into_validation(histories, histories.lengths > 0)
+    return histories, dataset.vocabulary[codes - 1]
+
+
+def hold_out_last(sequences: SequenceDataset) -> SequenceDataset:
+    """Move each row's last item into ``validation``, where early stopping alone reads it.
+
+    What a recommender does that is given original rows and no validation items. Rows of one item keep it and
+    have none held out (code 0): nothing could be predicted from the empty row that would be left.
+
+    Parameters
+    ----------
+    sequences : SequenceDataset
+        Original rows. A dataset that has validation items already is returned as it is.
+
+    Returns
+    -------
+    SequenceDataset
+        The rows without their last items; pairs are dropped, since they may show held-out items.
+
+    Raises
+    ------
+    ValueError
+        There are mined or regenerated rows: they were made of whole rows, and would show what is held out.
+
+    Examples
+    --------
+    >>> from seqregen import SequenceDataset
+    >>> from seqregen.model_selection import hold_out_last
+    >>> rows = hold_out_last(SequenceDataset.from_sequences([[7, 8, 9], [8], []]))
+    >>> rows.to_lists(), rows.validation.tolist()
+    ([[7, 8], [8], []], [3, 0, 0])
+    """
+    if sequences.validation is not None:
+        return sequences
+    _require_original_rows(sequences)
+    return _last_into_validation(sequences, sequences.lengths > 1)
+
+
+def append_targets(X: Any, y: Any) -> SequenceDataset:
+    """Put held-out items back behind their histories: the inverse of :func:`leave_one_out`.
+
+    For the last fit, when the model is chosen: ``search.best_estimator_.fit(append_targets(X, y))``.
+
+    Parameters
+    ----------
+    X : array-like of sequences
+        Histories; items in ``X.validation`` go back into the rows, before ``y``.
+    y : array-like of shape (n_rows,)
+        Label of the item that follows each history. Labels that the vocabulary lacks are added behind it.
+
+    Returns
+    -------
+    SequenceDataset
+        Without validation items and pairs. Appended items have weight 1 and, where the dataset has times or
+        domains, a missing one.
+
+    Raises
+    ------
+    ValueError
+        ``y`` does not have one label a row, a label is missing or of another kind than those of ``X``, or there are
+        mined or regenerated rows.
+
+    Examples
+    --------
+    >>> from seqregen.model_selection import append_targets, leave_one_out
+    >>> append_targets(*leave_one_out([[3, 1, 2], [5, 4]], validation=True)).to_lists()
+    [[3, 1, 2], [5, 4]]
+    """
+    dataset = check_sequences(X)
+    _require_original_rows(dataset)
+    vocabulary, codes = _grow_vocabulary(dataset, y)
+    if dataset.validation is not None:
+        dataset = _append_items(dataset, dataset.validation)
+    return _append_items(dataset.replace(vocabulary=vocabulary), codes)
+
+
+def _require_original_rows(dataset: SequenceDataset) -> None:
+    added = dataset.origin != Origin.ORIGINAL
+    if added.any():
+        row = int(added.argmax())
+        raise ValueError(
+            f"row {row} is {Origin(dataset.origin[row]).name.lower()}: it was made of whole rows and may show the "
+            "items that are to be held out. Hold items out of the original rows first, then mine and regenerate."
+        )
+
+
+def _last_into_validation(dataset: SequenceDataset, chosen: np.ndarray) -> SequenceDataset:
+    validation = np.zeros(len(dataset), dtype=np.int64)
+    validation[chosen] = dataset.items[dataset.offsets[1:][chosen] - 1]
+    return _without_last(dataset, chosen).replace(validation=validation)
+
+
+def _without_last(dataset: SequenceDataset, chosen: np.ndarray) -> SequenceDataset:
+    """The rows without the last items of the chosen ones, which have at least one item."""
+    kept = np.ones(dataset.n_interactions, dtype=bool)
+    kept[dataset.offsets[1:][chosen] - 1] = False
+    columns: dict[str, Any] = {name: getattr(dataset, name) for name in _INTERACTION_COLUMNS}
+    columns = {name: None if values is None else values[kept] for name, values in columns.items()}
+    offsets = offsets_from_lengths(dataset.lengths - chosen)
+    return dataset.replace(items=dataset.items[kept], offsets=offsets, pairs=None, **columns)
+
+
+def _append_items(dataset: SequenceDataset, codes: np.ndarray) -> SequenceDataset:
+    """One more item behind every row whose code is not 0."""
+    chosen = codes > 0
+    ends = dataset.offsets[1:][chosen]
+    columns: dict[str, Any] = {name: getattr(dataset, name) for name in _INTERACTION_COLUMNS}
+    columns = {
+        name: None if values is None else np.insert(values, ends, _missing_value(name, values.dtype))
+        for name, values in columns.items()
+    }
+    return dataset.replace(
+        items=np.insert(dataset.items, ends, codes[chosen]),
+        offsets=offsets_from_lengths(dataset.lengths + chosen),
+        validation=None,
+        pairs=None,
+        **columns,
+    )
+
+
+def _missing_value(name: str, dtype: np.dtype) -> Any:
+    if name == "weights":
+        return 1
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).min
+    if dtype.kind in "mM":
+        return np.array("NaT", dtype=dtype)
+    return np.nan if dtype.kind == "f" else None
+
+
+def _grow_vocabulary(dataset: SequenceDataset, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The vocabulary with the unknown labels of ``y`` behind it, and the codes of ``y``."""
+    labels = _as_labels(y if hasattr(y, "__len__") else list(y), "y")
+    if len(labels) != len(dataset):
+        raise ValueError(f"y must have one label a row; got {len(labels)} labels for {len(dataset)} rows.")
+    codes = encode_labels(labels, dataset.vocabulary)
+    unknown = labels[codes == 0]
+    if len(unknown) == 0:
+        return dataset.vocabulary, codes
+    added = list(dict.fromkeys(unknown.tolist()))
+    # Both together are checked for being of one kind: an added string would else turn numbers into strings.
+    vocabulary = _as_labels([*dataset.vocabulary.tolist(), *added], "the vocabulary of X and y together")
+    return vocabulary, encode_labels(labels, vocabulary)
+
+
+def _as_labels(labels: Any, name: str) -> np.ndarray:
+    if getattr(labels, "ndim", 1) != 1:
+        raise ValueError(f"{name} must be one-dimensional, one label a row; got shape {labels.shape}.")
+    try:
+        return as_label_array(labels.to_numpy() if hasattr(labels, "to_numpy") else labels)
+    except LabelError as error:
+        raise ValueError(f"{name} cannot be read at position {error.position}: {error.message}.") from None
