@@ -1,0 +1,1 @@
+"""Speed of seqregen beside the published loops, its peers, and the machine's limits. See ``python -m benchmarks``."""

@@ -1,0 +1,78 @@
+"""``python -m benchmarks speed`` and ``python -m benchmarks path``: tables on the screen, JSON under results/."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from .machine import threads, write_results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    speed = commands.add_parser("speed", help="ratios to the published loops, peers and limits, stage by stage")
+    speed.add_argument("--stages", nargs="+", metavar="STAGE", help="default: all")
+    speed.add_argument("--rounds", type=int, default=3, help="how often both sides of a comparison run in turn")
+    speed.add_argument("--threads", type=int, default=1)
+    speed.add_argument("--data", default="amazon-beauty")
+    path = commands.add_parser("path", help="the whole path from the file to scores: seconds and peak memory by stage")
+    path.add_argument("--threads", type=int, default=2)
+    path.add_argument("--data", default="amazon-beauty")
+    path.add_argument("--loss", default="bce", help="loss of the SASRec that is trained at the end")
+    path.add_argument("--epochs", type=int, help="most epochs of every training; default: each estimator's own")
+    options = parser.parse_args(arguments)
+    with threads(options.threads):
+        return _speed(options) if options.command == "speed" else _path(options)
+
+
+def _speed(options: argparse.Namespace) -> int:
+    from .peers import environment
+    from .stages import STAGES, comparisons
+    from .workload import Workload
+
+    stages = options.stages or list(STAGES)
+    unknown = [stage for stage in stages if stage not in STAGES]
+    if unknown:
+        print(f"unknown stage {unknown[0]!r}; the stages are {', '.join(STAGES)}.", file=sys.stderr)
+        return 2
+    if not environment.is_built():
+        print("RecBole and RecTools are left out; build them: python -m benchmarks.peers.environment", file=sys.stderr)
+    records = []
+    print(f"{'stage':<22}{'against':<34}{'ours, s':>10}{'theirs, s':>12}{'ratio':>10}", flush=True)
+    for comparison in comparisons(Workload(options.data), stages):
+        measured = comparison.measure(options.rounds)
+        record = measured.as_record()
+        records.append(record)
+        print(
+            f"{measured.stage:<22}{measured.against:<34}{record['seconds']:>10.3f}"
+            f"{record['baseline_seconds']:>12.3f}{measured.ratio:>10.2f}",
+            flush=True,
+        )
+    command = f"python -m benchmarks speed --rounds {options.rounds} --threads {options.threads} --data {options.data}"
+    if options.stages:
+        command += f" --stages {' '.join(options.stages)}"
+    written = write_results("speed", command, {"data": options.data, "threads": options.threads, "stages": records})
+    print(f"written: results/{written.name}. Ratio: least seconds of theirs over least seconds of ours.")
+    return 0
+
+
+def _path(options: argparse.Namespace) -> int:
+    from .path import walk
+
+    stages = []
+    print(f"{'stage':<30}{'seconds':>10}{'peak MiB':>10}", flush=True)
+    for record in walk(options.data, options.loss, options.epochs):
+        stages.append(record)
+        print(f"{record['stage']:<30}{record['seconds']:>10.1f}{record['peak_mebibytes']:>10.0f}", flush=True)
+    print(f"{'in all':<30}{sum(record['seconds'] for record in stages):>10.1f}")
+    command = f"python -m benchmarks path --threads {options.threads} --data {options.data} --loss {options.loss}"
+    if options.epochs:
+        command += f" --epochs {options.epochs}"
+    written = write_results("path", command, {"data": options.data, "threads": options.threads, "stages": stages})
+    print(f"written: results/{written.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""What this machine could do at best: matrix products, the arithmetic of an epoch, reading the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from .data import read_sequences, truncated
+from .timing import seconds_of
+
+__all__ = [
+    "gemm_rate",
+    "gemm_rates",
+    "next_item_lengths",
+    "ranking_gemm_seconds",
+    "read_seconds",
+    "training_epoch_flops",
+]
+
+WIDTH = 64
+FEED_FORWARD = 128
+N_LAYERS = 2
+
+
+def gemm_rates(n_rows: int = 8192, repeats: int = 30) -> dict[str, float]:
+    """Multiply-adds a second, counted as two operations, of the products that one layer of width 64 makes."""
+    rates = {}
+    for n_columns in (WIDTH, FEED_FORWARD, 3 * WIDTH):
+        left, right = torch.randn(n_rows, WIDTH), torch.randn(WIDTH, n_columns)
+        out = torch.empty(n_rows, n_columns)
+        best = min(seconds_of(lambda: torch.mm(left, right, out=out)) for _ in range(repeats))  # noqa: B023
+        rates[f"{n_rows}x{WIDTH}x{n_columns}"] = 2 * n_rows * WIDTH * n_columns / best
+    return rates
+
+
+def gemm_rate() -> float:
+    """The best of :func:`gemm_rates`, for a batch's worth of rows and for many."""
+    return max(max(gemm_rates(n_rows).values()) for n_rows in (1536, 8192))
+
+
+def next_item_lengths(sequences: Sequence[Sequence[int]]) -> np.ndarray:
+    """Positions with a next item to predict, of each row as the published setting cuts it."""
+    lengths = np.array([len(row) - 3 for row in truncated(list(sequences))])
+    return lengths[lengths > 0]
+
+
+def training_epoch_flops(lengths: np.ndarray) -> float:
+    """Operations of one SASRec BCE epoch on real tokens alone.
+
+    A token and a layer take ``8 d^2`` for attention's four products and ``4 d f`` for the feed-forward pair, a
+    causal (query, key) pair ``4 d``, the loss ``4 d`` a token; the backward pass takes twice the forward one.
+    """
+    lengths = lengths.astype(np.float64)
+    tokens, pairs = lengths.sum(), (lengths * (lengths + 1) / 2).sum()
+    layer = tokens * (8 * WIDTH**2 + 4 * WIDTH * FEED_FORWARD) + pairs * 4 * WIDTH
+    return float(3 * (N_LAYERS * layer + tokens * 4 * WIDTH))
+
+
+def ranking_gemm_seconds(n_rows: int, n_items: int, block_rows: int = 1024) -> float:
+    """Seconds of the one matrix product of a full ranking, taken by blocks into the same memory."""
+    states, table = torch.randn(n_rows, WIDTH), torch.randn(n_items, WIDTH)
+    out = torch.empty(block_rows, n_items)
+
+    def product() -> None:
+        for block in states.split(block_rows):
+            torch.mm(block, table.T, out=out[: len(block)])
+
+    return seconds_of(product)
+
+
+def read_seconds(path: str) -> float:
+    """Seconds of reading the data file into lists, line by line."""
+    return seconds_of(lambda: read_sequences(path))

@@ -1,0 +1,1 @@
+"""RecBole and RecTools: scripts that run in an environment of their own and print one JSON line."""

@@ -1,0 +1,1 @@
+"""The published loops, restated from the specification of the method: what seqregen is measured against."""

@@ -1,0 +1,195 @@
+"""The stages that are compared, in the order of the path: mining, regenerator, decoding, SASRec, ranking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+import seqregen
+
+from . import limits
+from .peers import environment
+from .peers.run import run_peer
+from .published import decoder, pair_search, regenerator, sasrec
+from .timing import Comparison, seconds_of
+from .workload import N_MEMORIES, Workload
+
+__all__ = ["STAGES", "comparisons"]
+
+N_REGENERATOR_STEPS = 5
+N_SASREC_STEPS = 12
+N_SAMPLED_ROWS = 40
+
+
+def mining(work: Workload) -> Iterable[Comparison]:
+    """Mining and pairing beside seq2pat and the published pair search, and beside reading the file."""
+    facts: dict[str, object] = {}
+    data = work.X
+
+    def ours() -> float:
+        made = []
+        seconds = seconds_of(lambda: made.append(work.miner().fit_transform(data)))
+        facts["pairs"] = len(made[0].pairs)
+        facts["patterns"] = int(np.count_nonzero(made[0].origin == seqregen.Origin.MINED))
+        return seconds
+
+    def published() -> float:
+        patterns, seconds = work.seq2pat_patterns()
+        search = pair_search.time_pair_search(work.published_rows, patterns, N_SAMPLED_ROWS)
+        facts["published patterns"] = len(patterns)
+        facts["seq2pat seconds"] = seconds
+        facts["pair search seconds a row"] = search.seconds_a_row
+        return search.extrapolated_seconds + (seconds or 0.0)
+
+    note = f"pair search timed on {N_SAMPLED_ROWS} rows drawn at random and extrapolated to all; seq2pat in full"
+    yield Comparison("mine and pair", "seq2pat + published pair search", ours, published, note, facts)
+    reading = Comparison(
+        "mine and pair", "reading the file", ours, lambda: limits.read_seconds(work.path), "a limit: ratio below 1"
+    )
+    yield reading
+
+
+def regenerator_epoch(work: Workload) -> Iterable[Comparison]:
+    """One training epoch of the regenerator beside the published step, times the steps of an epoch."""
+    facts: dict[str, object] = {}
+
+    def ours() -> float:
+        fitted = _regenerator(max_epochs=2).fit(work.mined)
+        facts["loss"] = fitted.history_[-1]["loss"]
+        return min(record["seconds"] for record in fitted.history_)
+
+    def published() -> float:
+        pairs = work.published_pairs
+        steps = math.ceil(len(pairs[0]) / regenerator.BATCH_SIZE)
+        facts["pairs"], facts["steps an epoch"] = len(pairs[0]), steps
+        seconds = regenerator.train_steps(work.published_regenerator, pairs, N_REGENERATOR_STEPS)
+        facts["published seconds a step"] = min(seconds)
+        return min(seconds) * steps
+
+    note = f"published epoch extrapolated from the least of {N_REGENERATOR_STEPS} steps; anomaly detection off"
+    yield Comparison("regenerator epoch", "published step", ours, published, note, facts)
+
+
+def decoding(work: Workload) -> Iterable[Comparison]:
+    """Decoding all rows from all memories beside the published decoder, one row at a time."""
+    facts: dict[str, object] = {}
+    fitted: list[seqregen.DatasetRegenerator] = []
+
+    def ours() -> float:
+        if not fitted:
+            fitted.append(_regenerator(max_epochs=2).fit(work.mined))
+        made = []
+        seconds = seconds_of(lambda: made.append(fitted[0].transform(work.mined)))
+        regenerated = made[0].lengths[made[0].origin == seqregen.Origin.REGENERATED]
+        facts["regenerated rows kept"] = len(regenerated)
+        facts["mean length of kept rows"] = float(regenerated.mean()) if len(regenerated) else None
+        return seconds
+
+    def published() -> float:
+        network = work.published_regenerator
+        result = decoder.time_decoding(network, work.published_rows, N_SAMPLED_ROWS)
+        facts["published seconds a row"] = result.seconds_a_row
+        facts["published steps a decode"] = result.steps_a_decode
+        facts["published seconds a step"] = result.seconds_a_step
+        return result.extrapolated_seconds
+
+    note = (
+        f"published decoder on {N_SAMPLED_ROWS} rows x {N_MEMORIES} memories, extrapolated to all; gradients and "
+        "anomaly detection off (as published they are on); a row has two items at least"
+    )
+    yield Comparison("regenerate all rows", "published decoder", ours, published, note, facts)
+
+
+def sasrec_epoch(work: Workload) -> Iterable[Comparison]:
+    """One BCE epoch beside the published loop, RecTools, RecBole, and the arithmetic of real tokens."""
+    facts: dict[str, object] = {}
+
+    def ours() -> float:
+        model = _sasrec(max_epochs=3).fit(work.X)
+        facts["loss"] = model.history_[-1]["loss"]
+        return min(record["seconds"] for record in model.history_)
+
+    def published() -> float:
+        rows = work.published_training_rows
+        seconds = sasrec.train_steps(work.published_sasrec, rows, N_SASREC_STEPS)
+        return min(seconds) * math.ceil(len(rows[0]) / sasrec.BATCH_SIZE)
+
+    def arithmetic() -> float:
+        flops = limits.training_epoch_flops(limits.next_item_lengths(work.sequences))
+        rate = limits.gemm_rate()
+        facts["GFLOP"], facts["GFLOP a second"] = flops / 1e9, rate / 1e9
+        return flops / rate
+
+    note = f"published epoch extrapolated from the least of {N_SASREC_STEPS} steps; anomaly detection off"
+    yield Comparison("SASRec BCE epoch", "published loop", ours, published, note, facts)
+    if environment.is_built():
+        yield Comparison("SASRec BCE epoch", "RecTools, BCE", ours, _peer(work, "rectools_sasrec"), _EXTRAPOLATED)
+        yield Comparison("SASRec BCE epoch", "RecBole, BPR", ours, _peer(work, "recbole_sasrec"), _EXTRAPOLATED)
+    limit_note = "a limit: operations of real tokens at the best measured rate of products of width 64"
+    yield Comparison("SASRec BCE epoch", "arithmetic", ours, arithmetic, limit_note, facts)
+
+
+def ranking(work: Workload) -> Iterable[Comparison]:
+    """Full ranking of all users beside the published top 100, and beside its matrix product alone."""
+    fitted: list[seqregen.targets.SASRec] = []
+    facts: dict[str, object] = {}
+
+    def ours() -> float:
+        if not fitted:
+            fitted.append(_sasrec(max_epochs=1).fit(work.X))
+        made = []
+        seconds = seconds_of(lambda: made.append(fitted[0].rank(work.X, work.y)))
+        facts["ranked"] = len(made[0])
+        return seconds
+
+    def published() -> float:
+        return sasrec.time_evaluation(work.published_sasrec, *work.published_test)
+
+    def product() -> float:
+        return min(limits.ranking_gemm_seconds(len(work.X), work.X.n_items) for _ in range(3))
+
+    note = "ours: rank(X, y), from item codes to ranks; published: padded rows, top 100 by sorting"
+    yield Comparison("full ranking", "published top 100", ours, published, note, facts)
+    yield Comparison("full ranking", "its matrix product", ours, product, "a limit: the least of three products", facts)
+
+
+_EXTRAPOLATED = f"the peer's epoch extrapolated from the least of {N_SASREC_STEPS} of its own steps"
+
+
+def _peer(work: Workload, script: str) -> Callable[[], float]:
+    def measure() -> float:
+        arguments = ["--data", work.path, "--steps", str(N_SASREC_STEPS), "--threads", "1"]
+        if script == "rectools_sasrec":
+            arguments += ["--epochs", "1"]
+        result = run_peer(script, *arguments)
+        return float(result.get("least_seconds_per_epoch", result["seconds_per_epoch"]))  # type: ignore[arg-type]
+
+    return measure
+
+
+def _regenerator(max_epochs: int) -> seqregen.DatasetRegenerator:
+    # Fresh embeddings: what is timed is the regenerator, not the SASRec that would give it its item vectors.
+    return seqregen.DatasetRegenerator(
+        n_memories=N_MEMORIES, item_embeddings=None, max_epochs=max_epochs, device="cpu", random_state=0
+    )
+
+
+def _sasrec(max_epochs: int) -> seqregen.targets.SASRec:
+    return seqregen.targets.SASRec(loss="bce", max_epochs=max_epochs, device="cpu", random_state=0)
+
+
+STAGES: dict[str, Callable[[Workload], Iterable[Comparison]]] = {
+    "mining": mining,
+    "regenerator": regenerator_epoch,
+    "decoding": decoding,
+    "sasrec": sasrec_epoch,
+    "ranking": ranking,
+}
+
+
+def comparisons(work: Workload, stages: Iterable[str] = tuple(STAGES)) -> Iterable[Comparison]:
+    """The comparisons of the named stages, each prepared only when it is reached."""
+    for stage in stages:
+        yield from STAGES[stage](work)

@@ -1,0 +1,61 @@
+"""One benchmark a comparison. Nothing is asserted of a clock; what is asserted is that both sides did their work.
+
+Run with ``pytest benchmarks --benchmark-json=FILE``; the ratios are in ``extra_info``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from .peers import environment
+from .stages import decoding, mining, ranking, regenerator_epoch, sasrec_epoch
+
+pytestmark = [pytest.mark.data, pytest.mark.slow]
+
+
+def _against(comparisons, name):
+    return next(comparison for comparison in comparisons if comparison.against.startswith(name))
+
+
+def test_mining_against_the_published_search(work, compare):
+    measured = compare(_against(mining(work), "seq2pat"))
+    # The number of patterns that the published code prints for Amazon Beauty.
+    assert measured.facts["patterns"] == measured.facts["published patterns"] == 40_664
+    assert measured.facts["pairs"] == 44_471
+
+
+def test_mining_against_reading_the_file(work, compare):
+    assert min(compare(_against(mining(work), "reading")).baseline_seconds) > 0
+
+
+def test_regenerator_epoch(work, compare):
+    measured = compare(_against(regenerator_epoch(work), "published"), rounds=2)
+    assert measured.facts["pairs"] == 44_471
+    assert math.isfinite(measured.facts["loss"])
+
+
+def test_decoding(work, compare):
+    measured = compare(_against(decoding(work), "published"))
+    assert measured.facts["regenerated rows kept"] > 0
+    assert 2 < measured.facts["published steps a decode"] <= 24
+
+
+@pytest.mark.parametrize("against", ["published", "arithmetic"])
+def test_sasrec_epoch(work, compare, against):
+    measured = compare(_against(sasrec_epoch(work), against))
+    # One-negative binary cross-entropy of a network that knows nothing is 2 log 2.
+    assert 0 < measured.facts["loss"] < 2 * math.log(2)
+
+
+@pytest.mark.skipif(not environment.is_built(), reason="build it: python -m benchmarks.peers.environment")
+@pytest.mark.parametrize("against", ["RecTools", "RecBole"])
+def test_sasrec_epoch_against_peers(work, compare, against):
+    assert min(compare(_against(sasrec_epoch(work), against), rounds=2).baseline_seconds) > 0
+
+
+@pytest.mark.parametrize("against", ["published", "its matrix product"])
+def test_full_ranking(work, compare, against):
+    measured = compare(_against(ranking(work), against))
+    assert measured.facts["ranked"] == len(work.X)
