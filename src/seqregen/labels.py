@@ -6,11 +6,11 @@ A vocabulary is a one-dimensional array of distinct labels. Code ``c`` (1-based)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["as_label_array", "build_vocabulary", "encode_labels", "same_vocabulary"]
+__all__ = ["LabelError", "as_label_array", "blocks", "build_vocabulary", "encode_labels", "same_vocabulary"]
 
 
 class LabelError(ValueError):
@@ -80,11 +80,8 @@ def _from_typed_array(labels: np.ndarray) -> np.ndarray:
 
 def _object_array(labels: Iterable) -> np.ndarray:
     labels = labels if isinstance(labels, Sequence) else list(labels)
-    values = np.empty(len(labels), dtype=object)
-    # Element by element: numpy would turn a list of equally long tuples into a second dimension.
-    for position, label in enumerate(labels):
-        values[position] = label
-    return values
+    # Never np.array: it would turn a list of equally long tuples into a second dimension.
+    return np.fromiter(labels, dtype=object, count=len(labels))
 
 
 def _as_int64(values: np.ndarray) -> np.ndarray:
@@ -171,8 +168,7 @@ def build_vocabulary(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         1-based codes.
     """
     if labels.dtype != object:
-        vocabulary = _distinct_numbers(labels)
-        return vocabulary, encode_labels(labels, vocabulary)
+        return _number_vocabulary(labels)
     first_seen = dict.fromkeys(labels)
     try:
         ordered = sorted(first_seen)
@@ -182,14 +178,27 @@ def build_vocabulary(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return vocabulary, encode_labels(labels, vocabulary)
 
 
-def _distinct_numbers(labels: np.ndarray) -> np.ndarray:
+def _number_vocabulary(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     span = _compact_span(labels)
     if span is None:
-        return np.unique(labels)
+        vocabulary, codes = np.unique(labels, return_inverse=True)
+        codes += 1
+        return vocabulary, codes
     lowest, width = span
     present = np.zeros(width, dtype=bool)
-    present[labels - lowest] = True
-    return np.flatnonzero(present) + lowest
+    for block in blocks(len(labels)):
+        present[labels[block] - lowest] = True
+    # The number of labels up to and including this one is its code.
+    table = np.cumsum(present, dtype=np.int32 if width < np.iinfo(np.int32).max else np.int64)
+    codes = np.empty(len(labels), dtype=np.int64)
+    for block in blocks(len(labels)):
+        codes[block] = table[labels[block] - lowest]
+    return np.flatnonzero(present) + lowest, codes
+
+
+def blocks(length: int, size: int = 1 << 20) -> Iterator[slice]:
+    """Slices that cover ``length`` elements, so that temporary arrays stay small beside the whole."""
+    return (slice(start, min(start + size, length)) for start in range(0, length, size))
 
 
 def _compact_span(labels: np.ndarray) -> tuple[int, int] | None:
@@ -198,7 +207,7 @@ def _compact_span(labels: np.ndarray) -> tuple[int, int] | None:
         return None
     lowest, highest = int(labels.min()), int(labels.max())
     width = highest - lowest + 1
-    return (lowest, width) if width <= max(4 * len(labels), 1024) else None
+    return (lowest, width) if width <= max(len(labels), 1 << 16) else None
 
 
 def encode_labels(labels: np.ndarray, vocabulary: np.ndarray) -> np.ndarray:
@@ -227,9 +236,12 @@ def encode_labels(labels: np.ndarray, vocabulary: np.ndarray) -> np.ndarray:
         lowest, width = span
         table = np.zeros(width + 1, dtype=np.int64)
         table[vocabulary - lowest] = np.arange(1, len(vocabulary) + 1)
-        # One slot behind the range stands for everything outside it; its code stays 0.
-        inside = (labels >= lowest) & (labels < lowest + width)
-        return table[np.where(inside, labels - lowest, width)] if not inside.all() else table[labels - lowest]
+        codes = np.empty(len(labels), dtype=np.int64)
+        for block in blocks(len(labels)):
+            part = labels[block]
+            # One slot behind the range stands for everything outside it; its code stays 0.
+            codes[block] = table[np.where((part >= lowest) & (part < lowest + width), part - lowest, width)]
+        return codes
     return _search_numbers(labels, vocabulary)
 
 
