@@ -1,0 +1,106 @@
+"""A prefix tree of patterns held in sorted arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ragged import offsets_from_lengths
+from .packing import bits_for
+
+__all__ = ["PatternTrie"]
+
+# An odd multiplier whose high product bits are well mixed: 2**64 divided by the golden ratio.
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_SLOTS_A_KEY = 16
+
+
+class PatternTrie:
+    """Prefix tree of patterns, for stepping from many nodes at once.
+
+    Nodes ``0..n_codes - 1`` stand for the single items, the node number being the item code; the nodes behind
+    stand for the longer prefixes, depth by depth, within a depth sorted by parent and item. So the children
+    of a node are neighbours, and the keys ``(parent, item)`` of all nodes are one sorted array.
+
+    Parameters
+    ----------
+    items : int64 ndarray of shape (n_pattern_items,)
+        Item codes of all patterns, one behind the other.
+    offsets : int64 ndarray of shape (n_patterns + 1,)
+        Bounds of the patterns; each has two items or more, no two are equal.
+    n_codes : int
+        One more than the largest item code of anything that is looked up.
+
+    Attributes
+    ----------
+    pattern : int64 ndarray of shape (n_nodes,)
+        The pattern that ends at each node, -1 for none.
+    child_offsets : int64 ndarray of shape (n_nodes + 1,)
+        The children of node ``n`` are ``n_codes + child_offsets[n] .. n_codes + child_offsets[n + 1]``.
+    child_items : int64 ndarray of shape (n_nodes - n_codes,)
+        The last item of every node behind the single items.
+    """
+
+    def __init__(self, items: np.ndarray, offsets: np.ndarray, n_codes: int) -> None:
+        self.n_codes = n_codes
+        self._item_bits = bits_for(n_codes - 1)
+        keys, ends = self._number_prefixes(items, offsets)
+        self._keys = keys
+        self.n_nodes = n_codes + len(keys)
+        self.child_items = keys & ((1 << self._item_bits) - 1)
+        self.child_offsets = offsets_from_lengths(np.bincount(keys >> self._item_bits, minlength=self.n_nodes))
+        self.pattern = np.full(self.n_nodes, -1, dtype=np.int64)
+        self.pattern[ends] = np.arange(len(ends))
+        self._fill_slots()
+
+    def _number_prefixes(self, items: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The key of every node, and the node that each pattern ends at."""
+        lengths, starts = np.diff(offsets), offsets[:-1]
+        node = items[starts] if len(starts) else starts
+        next_node = self.n_codes
+        keys = [np.zeros(0, dtype=np.int64)]
+        for depth in range(1, int(lengths.max(initial=0))):
+            reaching = np.flatnonzero(lengths > depth)
+            key = (node[reaching] << self._item_bits) | items[starts[reaching] + depth]
+            distinct, place = np.unique(key, return_inverse=True)
+            node[reaching] = next_node + place
+            next_node += len(distinct)
+            keys.append(distinct)
+        return np.concatenate(keys), node
+
+    def _fill_slots(self) -> None:
+        slot_bits = max(bits_for(_SLOTS_A_KEY * len(self._keys)), 10)
+        self._shift = np.uint64(64 - slot_bits)
+        self._slots = np.zeros(1 << slot_bits, dtype=bool)
+        self._slots[self._slot(self._keys)] = True
+
+    def _slot(self, keys: np.ndarray) -> np.ndarray:
+        return ((keys.view(np.uint64) * _GOLDEN) >> self._shift).view(np.int64)
+
+    def n_children(self, nodes: np.ndarray) -> np.ndarray:
+        """Number of children of each node."""
+        return self.child_offsets[nodes + 1] - self.child_offsets[nodes]
+
+    def step(self, nodes: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Follow one item from each node.
+
+        Parameters
+        ----------
+        nodes, items : int64 ndarrays of shape (n,)
+            A node and an item code each.
+
+        Returns
+        -------
+        found : int64 ndarray of shape (n_found,)
+            Which of the n steps lead somewhere, ascending.
+        children : int64 ndarray of shape (n_found,)
+            The nodes they lead to.
+        """
+        keys = nodes << self._item_bits
+        keys |= items
+        # A small table of bits refuses nearly all steps that lead nowhere, so few are searched for.
+        found = np.flatnonzero(self._slots[self._slot(keys)])
+        keys = keys[found]
+        place = np.searchsorted(self._keys, keys)
+        place[place == len(self._keys)] = 0
+        exact = self._keys[place] == keys if len(self._keys) else np.zeros(0, dtype=bool)
+        return found[exact], self.n_codes + place[exact]
