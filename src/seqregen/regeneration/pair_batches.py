@@ -1,0 +1,165 @@
+"""Training batches of (sequence -> pattern) pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..nn import RaggedGroups, group_rows
+from ..pairs import PatternPairs
+from ..ragged import offsets_from_lengths, position_in_row, row_of_position, take_positions
+
+__all__ = ["PairBatch", "PairTable", "SourceRows", "source_rows"]
+
+
+@dataclass(frozen=True)
+class SourceRows:
+    """Source sequences as tokens: start, the row's last items, end.
+
+    Token ``c - 1`` is item code ``c``, token V starts and token V + 1 ends a sequence.
+
+    Attributes
+    ----------
+    tokens : int64 ndarray of shape (n_tokens,)
+    offsets : int64 ndarray of shape (n_rows + 1,)
+    is_candidate : bool ndarray of shape (n_tokens,)
+        False for every later occurrence of an item in its row: each candidate of a decoder counts once.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    is_candidate: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+
+def source_rows(items: np.ndarray, offsets: np.ndarray, n_items: int, max_length: int) -> SourceRows:
+    """Make tokens of the last ``max_length`` items of every row."""
+    used = np.minimum(np.diff(offsets), max_length)
+    places, used_offsets = take_positions(offsets[1:] - used, used)
+    token_offsets = offsets_from_lengths(used + 2)
+    tokens = np.empty(token_offsets[-1], dtype=np.int64)
+    tokens[token_offsets[:-1]] = n_items
+    tokens[token_offsets[1:] - 1] = n_items + 1
+    tokens[np.arange(len(places)) + 2 * row_of_position(used_offsets) + 1] = items[places] - 1
+    keys = row_of_position(token_offsets) * (n_items + 2) + tokens
+    is_candidate = np.zeros(len(tokens), dtype=bool)
+    is_candidate[np.unique(keys, return_index=True)[1]] = True
+    return SourceRows(tokens, token_offsets, is_candidate)
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Some pairs, sorted by the length of their sources, as flat tokens.
+
+    ``target_tokens`` holds start, pattern, end of each pair. ``inputs`` says which of them the decoder reads
+    (all but the end), ``outputs`` which token it should say there, and ``output_slots`` where that token stands
+    in the source.
+    """
+
+    source_tokens: Tensor
+    source_positions: Tensor
+    source_groups: RaggedGroups
+    is_candidate: Tensor
+    target_tokens: Tensor
+    target_positions: Tensor
+    target_groups: RaggedGroups
+    target_offsets: Tensor
+    inputs: Tensor
+    input_groups: RaggedGroups
+    outputs: Tensor
+    output_slots: Tensor
+
+
+class PairTable:
+    """All pairs of a dataset, prepared so that a batch is a few gathers.
+
+    Parameters
+    ----------
+    sources : SourceRows
+        Of the rows that the pairs speak of.
+    pairs : PatternPairs
+        Patterns of each row.
+    n_items : int
+        Size V of the vocabulary.
+    """
+
+    def __init__(self, sources: SourceRows, pairs: PatternPairs, n_items: int) -> None:
+        self.sources = sources
+        rows = np.repeat(np.arange(pairs.n_rows), np.diff(pairs.offsets))
+        lengths = np.diff(pairs.pattern_offsets)[pairs.patterns]
+        places, offsets = take_positions(pairs.pattern_offsets[pairs.patterns], lengths)
+        tokens = pairs.pattern_items[places] - 1
+        slots, found = _slots(sources, np.repeat(rows, lengths), tokens, n_items)
+        # A pattern can lie before the part of a long row that is read: such a pair cannot be learnt from.
+        usable = np.add.reduceat(found, offsets[:-1]) == lengths if len(rows) else np.zeros(0, dtype=bool)
+        kept = np.repeat(usable, lengths)
+        self.rows = rows[usable]
+        self.offsets = offsets_from_lengths(lengths[usable])
+        self.tokens, self.slots = tokens[kept], slots[kept]
+        self.start, self.end = n_items, n_items + 1
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def shuffled(self, batch_size: int, random: np.random.Generator, device: torch.device) -> Iterator[PairBatch]:
+        """Batches of random pairs."""
+        order = random.permutation(len(self))
+        for first in range(0, len(order), batch_size):
+            yield self.batch(order[first : first + batch_size], device)
+
+    def batch(self, pairs: np.ndarray, device: torch.device) -> PairBatch:
+        """The given pairs as one batch."""
+        source_lengths = self.sources.lengths[self.rows[pairs]]
+        order = np.argsort(source_lengths, kind="stable")
+        pairs, source_lengths = pairs[order], source_lengths[order]
+        bounds = group_rows(source_lengths)
+        places, source_offsets = take_positions(self.sources.offsets[self.rows[pairs]], source_lengths)
+        lengths = np.diff(self.offsets)[pairs]
+        pattern_places, pattern_offsets = take_positions(self.offsets[pairs], lengths)
+        target_offsets = offsets_from_lengths(lengths + 2)
+        inside = np.arange(len(pattern_places)) + 2 * row_of_position(pattern_offsets) + 1
+        tokens = np.full(target_offsets[-1], self.start, dtype=np.int64)
+        tokens[inside] = self.tokens[pattern_places]
+        tokens[target_offsets[1:] - 1] = self.end
+        is_input = np.ones(len(tokens), dtype=bool)
+        is_input[target_offsets[1:] - 1] = False
+        inputs = np.flatnonzero(is_input)
+        slots = np.repeat(source_lengths - 1, lengths + 2)
+        slots[inside] = self.slots[pattern_places]
+
+        def tensor(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values).to(device, non_blocking=True)
+
+        return PairBatch(
+            source_tokens=tensor(self.sources.tokens[places]),
+            source_positions=tensor(position_in_row(source_offsets)),
+            source_groups=RaggedGroups(source_lengths, bounds, device),
+            is_candidate=tensor(self.sources.is_candidate[places]),
+            target_tokens=tensor(tokens),
+            target_positions=tensor(position_in_row(target_offsets)),
+            target_groups=RaggedGroups(lengths + 2, bounds, device),
+            target_offsets=tensor(target_offsets),
+            inputs=tensor(inputs),
+            input_groups=RaggedGroups(lengths + 1, bounds, device),
+            outputs=tensor(tokens[inputs + 1]),
+            output_slots=tensor(slots[inputs + 1]),
+        )
+
+
+def _slots(sources: SourceRows, rows: np.ndarray, tokens: np.ndarray, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where in the tokens of its source row each token first stands, and whether it does."""
+    width = n_items + 2
+    candidates = np.flatnonzero(sources.is_candidate)
+    keys = row_of_position(sources.offsets)[candidates] * width + sources.tokens[candidates]
+    order = np.argsort(keys, kind="stable")
+    wanted = rows * width + tokens
+    nearest = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
+    places = candidates[order[nearest]]
+    return places - sources.offsets[rows], keys[order[nearest]] == wanted

@@ -1,0 +1,563 @@
+"""DatasetRegenerator: the scikit-learn face of DR4SR's regenerator."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from ..inputs import check_sequences
+from ..mining import PatternMiner
+from ..model_selection import hold_out_last
+from ..nn import initialize
+from ..pairs import PatternPairs
+from ..parameters import check_choice, check_integer, check_real, draw_seed
+from ..ragged import take_positions
+from ..sequences import Origin, SequenceDataset
+from ..targets import SASRec
+from ..training import TrainingPlan, resolve_device, train
+from ..training.checkpoints import CheckpointFile, fingerprint
+from .decoding import Decoded, DecodingSettings, decode
+from .network import RegeneratorNetwork, RegeneratorSettings, entropy
+from .pair_batches import PairTable, SourceRows, source_rows
+from .patterns import first_occurrences, share_of_new
+
+__all__ = ["DatasetRegenerator", "RegenerationReport"]
+
+_PARTS = ("original", "mined", "regenerated")
+# Start and end stand around every sequence.
+_MARKS = 2
+
+
+@dataclass(frozen=True)
+class RegenerationReport:
+    """What regeneration made of a dataset.
+
+    Attributes
+    ----------
+    pairs : int
+        Pairs (sequence -> pattern) that the network was trained on.
+    rows_without_pattern : int
+        Original rows that contain no pattern; they are decoded all the same.
+    decodes : int
+        Rows x memories.
+    too_short : int
+        Decodes of fewer than two items, which are dropped.
+    duplicates : int
+        Decodes that equal an earlier one, which are dropped.
+    kept : int
+        Regenerated rows.
+    kept_by_memory : tuple of int
+        How many of them come from each memory first.
+    mean_length : float
+        Mean length of the regenerated rows.
+    memory_use : tuple of float
+        Mean probability that the gate gives each memory over the training pairs.
+    gate_entropy : float
+        Mean entropy (nats) of the gate of a pair: 0 is one memory for each pair.
+    memory_entropy : float
+        Entropy (nats) of ``memory_use``: 0 is one memory for all pairs, log K all memories alike.
+    share_new : float
+        Share of regenerated rows that are neither mined nor a contiguous piece of an original row.
+    """
+
+    pairs: int
+    rows_without_pattern: int
+    decodes: int
+    too_short: int
+    duplicates: int
+    kept: int
+    kept_by_memory: tuple[int, ...]
+    mean_length: float
+    memory_use: tuple[float, ...]
+    gate_entropy: float
+    memory_entropy: float
+    share_new: float
+
+    def __str__(self) -> str:
+        lines = []
+        for name, value in asdict(self).items():
+            shown = ", ".join(_number(part) for part in value) if isinstance(value, tuple) else _number(value)
+            lines.append(f"{name.replace('_', ' '):<22}{shown}")
+        return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+class DatasetRegenerator(TransformerMixin, BaseEstimator):
+    """Turn every sequence into several informative ones (DR4SR, KDD 2024, section 4.2 and 4.3).
+
+    A Transformer encoder-decoder learns the pairs (sequence -> pattern) of a :class:`~seqregen.PatternMiner`.
+    Its memory of a sequence is projected into K memories; a gate that sees the target pattern, squeezed to K
+    probabilities, mixes them. Afterwards each memory of each sequence is decoded by itself.
+
+    ``transform`` returns the original rows first and in order, then the mined rows, then the regenerated ones,
+    with their origin, source row, memory and number of free steps. Rows are added, so it is meant for training
+    sets; a recommender reads the original rows alone when it predicts.
+
+    Parameters
+    ----------
+    n_memories : int, default=5
+        K, the number of memories and of decodes a sequence (paper, section 5.1).
+    generative_rate : float, default=0.1
+        gamma: probability that a step chooses among all items rather than among the source's own (paper, 5.1).
+        With 0 every regenerated row consists of items of its source.
+    include : tuple of {"original", "mined", "regenerated"}, default=("original", "mined", "regenerated")
+        What ``transform`` returns, always in this order.
+    item_embeddings : "pretrain", array of shape (n_items, embedding_dim) or None, default="pretrain"
+        Where item vectors start: those of a :class:`~seqregen.targets.SASRec` trained on original and mined
+        rows (as published), an array over the vocabulary of X, or random.
+    embedding_dim : int, default=64
+    n_layers : int, default=2
+        Layers of encoder, decoder and gate alike.
+    n_heads : int, default=2
+    hidden_dim : int, default=256
+        Size inside the feed-forward parts.
+    dropout : float, default=0.5
+    max_epochs : int, default=40
+        All of them are run; there is no early stopping (published).
+    batch_size : int, default=256
+        Pairs in a batch.
+    learning_rate : float, default=1e-3
+        Of Adam with betas (0.9, 0.98) and epsilon 1e-9 (published).
+    schedule : {"constant", "cosine", "published"}, default="cosine"
+        Learning rate over the steps: constant; one half cosine from ``learning_rate`` to 0; or the published
+        script's cosine that is stepped a batch and so has a period of 80 batches.
+    max_source_length : int, default=48
+        The last items of a sequence that are read (published).
+    max_length : int, default=23
+        Most items of a regenerated row (published).
+    restrictive_prefix : int, default=2
+        First steps that are never free (published code; the paper is silent).
+    candidates : {"source", "all"}, default="source"
+        What the decoder learns to choose from: the source's own items (published) or all items.
+    encoder_mask : {"bidirectional", "causal", "published"}, default="bidirectional"
+        What an item of the source sees. "published" is causal in training and bidirectional in decoding, the
+        published code's mismatch.
+    gate : {"softmax", "gumbel"}, default="gumbel"
+        The paper's plain softmax (equation 3), or the code's Gumbel-softmax.
+    gate_temperature, gate_temperature_decay, gate_temperature_floor : float, default=1, 0.995, 0.1
+        The gate's temperature starts here, is multiplied in every step, and falls no further (published code).
+    gate_entropy_weight : float, default=1.0
+        Weight of the term that makes each pair choose one memory (published code).
+    gate_balance_weight : float, default=1.0
+        Weight of the term that spreads the pairs over the memories (not published). Without it the gate
+        collapses: all pairs choose one memory and the others learn nothing. 0 gives the published behaviour.
+    pretraining_loss : str, default="sampled_softmax"
+        Loss of the SASRec that gives the item vectors; "bce" is published.
+    deduplicate : bool, default=True
+        Keep one of equal regenerated rows (published).
+    miner : PatternMiner or None, default=None
+        Used where X comes without pairs; None stands for ``PatternMiner()``.
+    device : str, default="auto"
+    random_state : int, RandomState or None, default=None
+        An integer makes results repeat, bit for bit on one CPU.
+    checkpoint_dir : path-like, optional
+        Where to keep checkpoints; a fit that was interrupted goes on from there to the same result.
+    verbose : bool, default=False
+        Show progress bars.
+
+    Attributes
+    ----------
+    vocabulary_ : ndarray of shape (n_items,)
+    network_ : RegeneratorNetwork or None
+        None where there was no pattern to learn from.
+    history_ : list of dict
+        One record an epoch: ``epoch``, ``loss``, ``gate_entropy``, ``memory_entropy``, ``seconds``.
+    miner_ : PatternMiner or None
+        The miner that was fitted because X had no pairs.
+    report_ : RegenerationReport
+        Of the last ``transform``.
+
+    Examples
+    --------
+    >>> import seqregen as sr
+    >>> data = sr.datasets.make_sequences(n_sequences=200, n_items=30, random_state=0)
+    >>> regenerator = sr.DatasetRegenerator(n_memories=2, max_epochs=1, item_embeddings=None, random_state=0)
+    >>> regenerated = regenerator.fit_transform(data)
+    >>> regenerated.n_original
+    200
+    """
+
+    def __init__(
+        self,
+        n_memories: int = 5,
+        generative_rate: float = 0.1,
+        include: tuple[str, ...] = _PARTS,
+        item_embeddings: Any = "pretrain",
+        embedding_dim: int = 64,
+        n_layers: int = 2,
+        n_heads: int = 2,
+        hidden_dim: int = 256,
+        dropout: float = 0.5,
+        max_epochs: int = 40,
+        batch_size: int = 256,
+        learning_rate: float = 1e-3,
+        schedule: str = "cosine",
+        max_source_length: int = 48,
+        max_length: int = 23,
+        restrictive_prefix: int = 2,
+        candidates: str = "source",
+        encoder_mask: str = "bidirectional",
+        gate: str = "gumbel",
+        gate_temperature: float = 1.0,
+        gate_temperature_decay: float = 0.995,
+        gate_temperature_floor: float = 0.1,
+        gate_entropy_weight: float = 1.0,
+        gate_balance_weight: float = 1.0,
+        pretraining_loss: str = "sampled_softmax",
+        deduplicate: bool = True,
+        miner: Any = None,
+        device: str = "auto",
+        random_state: Any = None,
+        checkpoint_dir: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.n_memories = n_memories
+        self.generative_rate = generative_rate
+        self.include = include
+        self.item_embeddings = item_embeddings
+        self.embedding_dim = embedding_dim
+        self.n_layers = n_layers
+        self.n_heads = n_heads
+        self.hidden_dim = hidden_dim
+        self.dropout = dropout
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.max_source_length = max_source_length
+        self.max_length = max_length
+        self.restrictive_prefix = restrictive_prefix
+        self.candidates = candidates
+        self.encoder_mask = encoder_mask
+        self.gate = gate
+        self.gate_temperature = gate_temperature
+        self.gate_temperature_decay = gate_temperature_decay
+        self.gate_temperature_floor = gate_temperature_floor
+        self.gate_entropy_weight = gate_entropy_weight
+        self.gate_balance_weight = gate_balance_weight
+        self.pretraining_loss = pretraining_loss
+        self.deduplicate = deduplicate
+        self.miner = miner
+        self.device = device
+        self.random_state = random_state
+        self.checkpoint_dir = checkpoint_dir
+        self.verbose = verbose
+
+    @classmethod
+    def reference(cls, **changes: Any) -> DatasetRegenerator:
+        """The behaviour of the published script.
+
+        Every free choice of the published code where it differs from the paper: generative rate 1 after two
+        restricted steps, an encoder that is causal in training only, a Gumbel gate with an entropy term and
+        nothing that spreads it, a learning rate with a period of 80 batches, BCE pretraining.
+        """
+        published = {
+            "generative_rate": 1.0,
+            "encoder_mask": "published",
+            "gate_balance_weight": 0.0,
+            "schedule": "published",
+            "pretraining_loss": "bce",
+        }
+        return cls(**(published | changes))
+
+    # Learning
+
+    def fit(self, X: Any, y: Any = None) -> DatasetRegenerator:
+        """Learn the pairs of the original rows of X.
+
+        Parameters
+        ----------
+        X : array-like of sequences, or SequenceDataset
+            Best with pairs, as :meth:`PatternMiner.transform` returns; without them a miner is fitted first.
+            ``X.validation`` is never read.
+        y : ignored
+            Present for scikit-learn's conventions; never read.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        device = resolve_device(self.device)
+        data = check_sequences(X, require_items=True)
+        if getattr(X, "ndim", None) == 2:
+            self.n_features_in_ = X.shape[1]
+        seeds = np.random.SeedSequence(draw_seed(self.random_state)).generate_state(4)
+        self.decoding_seed_ = int(seeds[0])
+        self.vocabulary_ = data.vocabulary
+        self.miner_ = None
+        if data.pairs is None:
+            self.miner_ = clone(self.miner) if self.miner is not None else PatternMiner()
+            self.miner_.set_params(random_state=int(seeds[1] >> 1))
+            data = self.miner_.fit_transform(data)
+        self.patterns_ = (data.pairs.pattern_items, data.pairs.pattern_offsets)
+        originals = data.originals()
+        sources = self._sources(originals)
+        pairs = PairTable(sources, originals.pairs, data.n_items)
+        self.n_pairs_, self.history_, self.network_ = len(pairs), [], None
+        self.memory_use_, self.gate_entropy_ = np.zeros(self.n_memories), 0.0
+        if len(pairs) == 0:
+            warnings.warn(
+                "DatasetRegenerator found no (sequence -> pattern) pair to learn from, so nothing is regenerated: no "
+                "pattern has enough support. Lower PatternMiner's min_support, widen its window, or give more rows.",
+                UserWarning,
+                stacklevel=2,
+            )
+            return self
+        network = self._make_network(data, int(seeds[2]))
+        network.to(device)
+        self._train(network, pairs, int(seeds[3]), device)
+        self.network_ = network
+        self.memory_use_, self.gate_entropy_ = _gate_use(network, pairs, self.batch_size, device)
+        return self
+
+    def _check_parameters(self) -> None:
+        for name in ("n_memories", "embedding_dim", "n_layers", "n_heads", "hidden_dim", "max_epochs", "batch_size"):
+            check_integer(self, name, 1)
+        check_integer(self, "max_source_length", 1)
+        check_integer(self, "max_length", 2)
+        check_integer(self, "restrictive_prefix", 0)
+        check_real(self, "generative_rate", 0, 1)
+        check_real(self, "dropout", 0, 1, open_high=True)
+        check_real(self, "learning_rate", 0, open_low=True)
+        for name in ("gate_temperature", "gate_temperature_decay", "gate_temperature_floor"):
+            check_real(self, name, 0, open_low=True)
+        for name in ("gate_entropy_weight", "gate_balance_weight"):
+            check_real(self, name, 0)
+        check_choice(self, "schedule", ("constant", "cosine", "published"))
+        check_choice(self, "candidates", ("source", "all"))
+        check_choice(self, "encoder_mask", ("bidirectional", "causal", "published"))
+        check_choice(self, "gate", ("softmax", "gumbel"))
+        if self.embedding_dim % self.n_heads:
+            raise ValueError(
+                f"DatasetRegenerator: n_heads={self.n_heads} must divide embedding_dim={self.embedding_dim}."
+            )
+        unknown = [part for part in self.include if part not in _PARTS]
+        if unknown or isinstance(self.include, str) or not self.include:
+            raise ValueError(f"DatasetRegenerator: include must be a tuple of names out of {_PARTS}; got {self.include!r}.")
+
+    def _sources(self, originals: SequenceDataset) -> SourceRows:
+        return source_rows(originals.items, originals.offsets, originals.n_items, self.max_source_length)
+
+    def _make_network(self, data: SequenceDataset, seed: int) -> RegeneratorNetwork:
+        settings = {name: getattr(self, name) for name in RegeneratorSettings.__annotations__ if hasattr(self, name)}
+        positions = max(self.max_source_length, self.max_length + 1) + _MARKS
+        network = RegeneratorNetwork(RegeneratorSettings(n_items=data.n_items, max_positions=positions, **settings))
+        initialize(network, torch.Generator().manual_seed(seed))
+        vectors = self._item_vectors(data, seed)
+        if vectors is not None:
+            with torch.no_grad():
+                network.tokens.weight[: data.n_items] = torch.as_tensor(vectors)
+        return network
+
+    def _item_vectors(self, data: SequenceDataset, seed: int) -> np.ndarray | None:
+        given = self.item_embeddings
+        if given is None:
+            return None
+        if isinstance(given, str):
+            if given != "pretrain":
+                raise ValueError(f"item_embeddings must be 'pretrain', an array or None; got {given!r}.")
+            recommender = SASRec(
+                embedding_dim=self.embedding_dim,
+                n_heads=self.n_heads,
+                loss=self.pretraining_loss,
+                device=self.device,
+                random_state=seed >> 1,
+                checkpoint_dir=self.checkpoint_dir,
+                verbose=self.verbose,
+            )
+            return recommender.fit(_pretraining_rows(data)).item_embeddings_
+        vectors = np.asarray(given, dtype=np.float32)
+        if vectors.shape != (data.n_items, self.embedding_dim):
+            raise ValueError(
+                f"item_embeddings must have one row an item of the vocabulary, shape ({data.n_items}, "
+                f"{self.embedding_dim}); got {vectors.shape}."
+            )
+        if not np.isfinite(vectors).all():
+            row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
+            raise ValueError(f"item_embeddings must be finite; row {row} ({data.vocabulary[row]!r}) is not.")
+        return vectors
+
+    def _train(self, network: RegeneratorNetwork, pairs: PairTable, seed: int, device: torch.device) -> None:
+        n_batches = -(-len(pairs) // self.batch_size)
+        checkpoint = None
+        if self.checkpoint_dir is not None:
+            settings = asdict(network.settings) | {
+                name: getattr(self, name) for name in ("batch_size", "learning_rate", "schedule", "max_epochs")
+            }
+            start = network.tokens.weight.detach().cpu().numpy()
+            run = fingerprint(settings, seed, pairs.rows, pairs.tokens, pairs.sources.tokens, start)
+            checkpoint = CheckpointFile(self.checkpoint_dir, type(self).__name__, run)
+        plan = TrainingPlan(
+            max_epochs=self.max_epochs,
+            learning_rate=self.learning_rate,
+            betas=(0.9, 0.98),
+            epsilon=1e-9,
+            schedule=_schedule(self.schedule, n_batches * self.max_epochs),
+            checkpoint=checkpoint,
+            name="DatasetRegenerator",
+            verbose=bool(self.verbose),
+        )
+        sample = pairs.batch(np.arange(min(len(pairs), 4 * self.batch_size)), device)
+
+        def measure_gate() -> dict[str, float]:
+            mixture = _gate_mixture(network, sample)
+            return {
+                "gate_entropy": float(entropy(mixture).mean()),
+                "memory_entropy": float(entropy(mixture.mean(0))),
+            }
+
+        result = train(
+            network,
+            lambda random: pairs.shuffled(self.batch_size, random, device),
+            network.loss,
+            plan,
+            seed=seed,
+            device=device,
+            evaluate=measure_gate,
+            n_batches=n_batches,
+        )
+        self.history_ = result.history
+
+    # Regenerating
+
+    def transform(self, X: Any) -> SequenceDataset:
+        """Add mined and regenerated rows behind the original ones.
+
+        Parameters
+        ----------
+        X : array-like of sequences, or SequenceDataset
+            Items not seen in fit are ignored with one warning.
+
+        Returns
+        -------
+        SequenceDataset
+        """
+        check_is_fitted(self, "history_")
+        data = check_sequences(X, vocabulary=self.vocabulary_)
+        originals = data.originals()
+        if originals.pairs is None and self.miner_ is not None:
+            originals = self.miner_.transform(originals).originals()
+        regenerated, source, memory = self._regenerate(originals)
+        parts = originals
+        mined_items, mined_offsets = self._mined_rows(data)
+        if "mined" in self.include and len(mined_offsets) > 1:
+            parts = parts.append(mined_items, mined_offsets, Origin.MINED)
+        if "regenerated" in self.include and len(source):
+            parts = parts.append(
+                regenerated.items,
+                regenerated.offsets,
+                Origin.REGENERATED,
+                source=source,
+                memory=memory,
+                free_steps=regenerated.free_steps,
+            )
+        return parts if "original" in self.include else parts[len(originals) :]
+
+    def _mined_rows(self, data: SequenceDataset) -> tuple[np.ndarray, np.ndarray]:
+        """The mined rows that came with the data, or else the patterns that were learnt from."""
+        mined = data[data.origin == Origin.MINED] if data.n_original < len(data) else data[:0]
+        return (mined.items, mined.offsets) if len(mined) else self.patterns_
+
+    def _regenerate(self, originals: SequenceDataset) -> tuple[Decoded, np.ndarray, np.ndarray]:
+        """The regenerated rows that are kept, their source rows and their memories."""
+        nothing = Decoded(np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int16))
+        decoded, kept = nothing, np.zeros(0, dtype=np.int64)
+        if self.network_ is not None:
+            settings = DecodingSettings(
+                self.generative_rate, self.restrictive_prefix, self.max_length, self.decoding_seed_
+            )
+            device = next(self.network_.parameters()).device
+            decoded = decode(self.network_, self._sources(originals), settings, device, verbose=bool(self.verbose))
+            kept = np.flatnonzero(np.diff(decoded.offsets) >= 2)
+        n_long = len(kept)
+        rows = _taken(decoded, kept)
+        if self.deduplicate and n_long:
+            first = first_occurrences(rows.items, rows.offsets)
+            kept, rows = kept[first], _taken(rows, first)
+        source, memory = np.divmod(kept, self.n_memories)
+        self.report_ = self._report(originals, decoded, n_long, rows, memory)
+        return rows, source, memory.astype(np.int16)
+
+    def _report(
+        self, originals: SequenceDataset, decoded: Decoded, n_long: int, rows: Decoded, memory: np.ndarray
+    ) -> RegenerationReport:
+        pairs = originals.pairs if originals.pairs is not None else PatternPairs.empty(len(originals))
+        n_decodes, kept = len(decoded.free_steps), len(rows.free_steps)
+        return RegenerationReport(
+            pairs=self.n_pairs_,
+            rows_without_pattern=int(np.count_nonzero(np.diff(pairs.offsets) == 0)),
+            decodes=n_decodes,
+            too_short=n_decodes - n_long,
+            duplicates=n_long - kept,
+            kept=kept,
+            kept_by_memory=tuple(np.bincount(memory, minlength=self.n_memories).tolist()),
+            mean_length=len(rows.items) / max(kept, 1),
+            memory_use=tuple(np.asarray(self.memory_use_).tolist()),
+            gate_entropy=self.gate_entropy_,
+            memory_entropy=float(entropy(torch.as_tensor(self.memory_use_))),
+            share_new=share_of_new(rows.items, rows.offsets, self.patterns_, (originals.items, originals.offsets)),
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        network = state.get("network_")
+        if network is not None and next(network.parameters()).device.type != "cpu":
+            # What was trained on a GPU must load where there is none.
+            state["network_"] = copy.deepcopy(network).cpu()
+        return state
+
+
+def _taken(decoded: Decoded, rows: np.ndarray) -> Decoded:
+    places, offsets = take_positions(decoded.offsets[rows], np.diff(decoded.offsets)[rows])
+    return Decoded(decoded.items[places], offsets, decoded.free_steps[rows])
+
+
+def _pretraining_rows(data: SequenceDataset) -> SequenceDataset:
+    """Original and mined rows, with each original row's last item held out to stop on: X.validation is not read.
+
+    Mined rows may show what is held out; here that can only make the pretraining a little longer.
+    """
+    originals = hold_out_last(data.originals().replace(validation=None, pairs=None))
+    mined = data[data.origin == Origin.MINED]
+    if len(mined):
+        return originals.append(mined.items, mined.offsets, Origin.MINED)
+    return originals.append(data.pairs.pattern_items, data.pairs.pattern_offsets, Origin.MINED)
+
+
+def _schedule(name: str, n_steps: int) -> Callable[[int], float] | None:
+    if name == "constant":
+        return None
+    half_period = 40 if name == "published" else n_steps
+    return lambda step: (1 + math.cos(math.pi * step / half_period)) / 2
+
+
+@torch.no_grad()
+def _gate_mixture(network: RegeneratorNetwork, batch: Any) -> torch.Tensor:
+    targets = network.embed(batch.target_tokens, batch.target_positions)
+    return network.mixture(network.gate_logits(targets, batch), None)
+
+
+def _gate_use(
+    network: RegeneratorNetwork, pairs: PairTable, batch_size: int, device: torch.device
+) -> tuple[np.ndarray, float]:
+    """Mean probability of each memory over all pairs, and the mean entropy of a pair's probabilities."""
+    use, disorder = 0.0, 0.0
+    for first in range(0, len(pairs), batch_size):
+        chosen = np.arange(first, min(first + batch_size, len(pairs)))
+        mixture = _gate_mixture(network, pairs.batch(chosen, device))
+        use = use + mixture.double().sum(0).cpu().numpy()
+        disorder += float(entropy(mixture.double()).sum())
+    return np.asarray(use) / len(pairs), disorder / len(pairs)
