@@ -78,17 +78,17 @@ class RegeneratorNetwork(nn.Module):
         return self.dropout(vectors)
 
     def encode(self, batch: PairBatch) -> Tensor:
-        """Memory (n_source_tokens, d) of the sources."""
+        """Memory (n_row_tokens, d) of the distinct sources."""
         causal = self.settings.encoder_mask == "causal" or (
             self.settings.encoder_mask == "published" and self.training
         )
-        tokens = self.embed(batch.source_tokens, batch.source_positions)
+        tokens = self.embed(batch.row_tokens, batch.row_positions)
         for layer in self.encoder:
-            tokens = layer(tokens, batch.source_groups, causal=causal)
+            tokens = layer(tokens, batch.row_groups, causal=causal)
         return tokens
 
     def project(self, memory: Tensor) -> Tensor:
-        """The K memories, (n_source_tokens, K, d), of a memory."""
+        """The K memories, (n_tokens, K, d), of a memory."""
         return self.memories(memory).view(len(memory), self.settings.n_memories, -1)
 
     def gate_logits(self, targets: Tensor, batch: PairBatch) -> Tensor:
@@ -113,11 +113,9 @@ class RegeneratorNetwork(nn.Module):
         targets = self.embed(batch.target_tokens, batch.target_positions)
         mixture = self.mixture(self.gate_logits(targets, batch), random)
         self.n_forward += 1
-        memories = self.project(self.encode(batch))
-        # Position 0 begins a source: counting them numbers the pair that each source token belongs to.
-        pair = torch.cumsum(batch.source_positions == 0, 0) - 1
-        memory = (memories * mixture[pair][:, :, None]).sum(1)
-        hidden = targets[batch.inputs]
+        memories = self.project(self.encode(batch)).index_select(0, batch.source)
+        memory = (mixture.index_select(0, batch.pair)[:, None] @ memories)[:, 0]
+        hidden = targets.index_select(0, batch.inputs)
         for layer in self.decoder:
             hidden = layer(hidden, memory, batch.input_groups, batch.source_groups)
         loss = self._reconstruction(hidden, batch)
@@ -130,7 +128,7 @@ class RegeneratorNetwork(nn.Module):
     def _reconstruction(self, hidden: Tensor, batch: PairBatch) -> Tensor:
         if self.settings.candidates == "all":
             return functional.cross_entropy(hidden @ self.tokens.weight.T, batch.outputs)
-        vectors = look_up(self.tokens.weight, batch.source_tokens)
+        vectors = look_up(self.tokens.weight, batch.row_tokens.index_select(0, batch.source))
         total = torch.zeros((), device=hidden.device)
         parts = zip(
             batch.input_groups.pad(hidden),

@@ -58,13 +58,18 @@ def source_rows(items: np.ndarray, offsets: np.ndarray, n_items: int, max_length
 class PairBatch:
     """Some pairs, sorted by the length of their sources, as flat tokens.
 
-    ``target_tokens`` holds start, pattern, end of each pair. ``inputs`` says which of them the decoder reads
-    (all but the end), ``outputs`` which token it should say there, and ``output_slots`` where that token stands
-    in the source.
+    Sources that several pairs share are there once: ``row_tokens`` holds start, items, end of each distinct
+    source, and ``source`` says which of them are the source tokens of the pairs, one pair behind the other;
+    ``pair`` is the pair that each of these belongs to. ``target_tokens`` holds start, pattern, end of each
+    pair. ``inputs`` says which of them the decoder reads (all but the end), ``outputs`` which token it should
+    say there, and ``output_slots`` where that token stands in the source.
     """
 
-    source_tokens: Tensor
-    source_positions: Tensor
+    row_tokens: Tensor
+    row_positions: Tensor
+    row_groups: RaggedGroups
+    source: Tensor
+    pair: Tensor
     source_groups: RaggedGroups
     is_candidate: Tensor
     target_tokens: Tensor
@@ -108,19 +113,30 @@ class PairTable:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def shuffled(self, batch_size: int, random: np.random.Generator, device: torch.device) -> Iterator[PairBatch]:
-        """Batches of random pairs."""
+    def shuffled(
+        self, batch_size: int, random: np.random.Generator, device: torch.device, by: str
+    ) -> Iterator[PairBatch]:
+        """Batches of random pairs (``by="pair"``), or of all pairs of random sources (``by="source"``)."""
         order = random.permutation(len(self))
+        if by == "source":
+            # Pairs of one source stay together: it is then encoded once for all of them.
+            order = np.argsort(random.permutation(int(self.rows.max()) + 1)[self.rows], kind="stable")
         for first in range(0, len(order), batch_size):
             yield self.batch(order[first : first + batch_size], device)
 
     def batch(self, pairs: np.ndarray, device: torch.device) -> PairBatch:
         """The given pairs as one batch."""
-        source_lengths = self.sources.lengths[self.rows[pairs]]
-        order = np.argsort(source_lengths, kind="stable")
-        pairs, source_lengths = pairs[order], source_lengths[order]
+        pairs = pairs[np.argsort(self.sources.lengths[self.rows[pairs]], kind="stable")]
+        rows, row_of_pair = np.unique(self.rows[pairs], return_inverse=True)
+        order = np.argsort(self.sources.lengths[rows], kind="stable")
+        place = np.empty(len(rows), dtype=np.int64)
+        place[order] = np.arange(len(rows))
+        rows, row_of_pair = rows[order], place[row_of_pair]
+        row_lengths = self.sources.lengths[rows]
+        row_places, row_offsets = take_positions(self.sources.offsets[rows], row_lengths)
+        source_lengths = row_lengths[row_of_pair]
+        source, source_offsets = take_positions(row_offsets[row_of_pair], source_lengths)
         bounds = group_rows(source_lengths)
-        places, source_offsets = take_positions(self.sources.offsets[self.rows[pairs]], source_lengths)
         lengths = np.diff(self.offsets)[pairs]
         pattern_places, pattern_offsets = take_positions(self.offsets[pairs], lengths)
         target_offsets = offsets_from_lengths(lengths + 2)
@@ -138,10 +154,13 @@ class PairTable:
             return torch.from_numpy(values).to(device, non_blocking=True)
 
         return PairBatch(
-            source_tokens=tensor(self.sources.tokens[places]),
-            source_positions=tensor(position_in_row(source_offsets)),
+            row_tokens=tensor(self.sources.tokens[row_places]),
+            row_positions=tensor(position_in_row(row_offsets)),
+            row_groups=RaggedGroups(row_lengths, group_rows(row_lengths), device),
+            source=tensor(source),
+            pair=tensor(row_of_position(source_offsets)),
             source_groups=RaggedGroups(source_lengths, bounds, device),
-            is_candidate=tensor(self.sources.is_candidate[places]),
+            is_candidate=tensor(self.sources.is_candidate[row_places][source]),
             target_tokens=tensor(tokens),
             target_positions=tensor(position_in_row(target_offsets)),
             target_groups=RaggedGroups(lengths + 2, bounds, device),

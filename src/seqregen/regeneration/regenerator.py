@@ -128,6 +128,8 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         All of them are run; there is no early stopping (published).
     batch_size : int, default=256
         Pairs in a batch.
+    batch_by : {"source", "pair"}, default="source"
+        Whether a batch holds all pairs of random sources, each encoded once, or random pairs (published).
     learning_rate : float, default=1e-3
         Of Adam with betas (0.9, 0.98) and epsilon 1e-9 (published).
     schedule : {"constant", "cosine", "published"}, default="cosine"
@@ -202,6 +204,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         dropout: float = 0.5,
         max_epochs: int = 40,
         batch_size: int = 256,
+        batch_by: str = "source",
         learning_rate: float = 1e-3,
         schedule: str = "cosine",
         max_source_length: int = 48,
@@ -234,6 +237,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         self.dropout = dropout
         self.max_epochs = max_epochs
         self.batch_size = batch_size
+        self.batch_by = batch_by
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.max_source_length = max_source_length
@@ -265,6 +269,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         """
         published = {
             "generative_rate": 1.0,
+            "batch_by": "pair",
             "encoder_mask": "published",
             "gate_balance_weight": 0.0,
             "schedule": "published",
@@ -337,6 +342,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         for name in ("gate_entropy_weight", "gate_balance_weight"):
             check_real(self, name, 0)
         check_choice(self, "schedule", ("constant", "cosine", "published"))
+        check_choice(self, "batch_by", ("source", "pair"))
         check_choice(self, "candidates", ("source", "all"))
         check_choice(self, "encoder_mask", ("bidirectional", "causal", "published"))
         check_choice(self, "gate", ("softmax", "gumbel"))
@@ -395,7 +401,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         checkpoint = None
         if self.checkpoint_dir is not None:
             settings = asdict(network.settings) | {
-                name: getattr(self, name) for name in ("batch_size", "learning_rate", "schedule", "max_epochs")
+                name: getattr(self, name) for name in ("batch_size", "batch_by", "learning_rate", "schedule", "max_epochs")
             }
             start = network.tokens.weight.detach().cpu().numpy()
             run = fingerprint(settings, seed, pairs.rows, pairs.tokens, pairs.sources.tokens, start)
@@ -421,7 +427,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
 
         result = train(
             network,
-            lambda random: pairs.shuffled(self.batch_size, random, device),
+            lambda random: pairs.shuffled(self.batch_size, random, device, self.batch_by),
             network.loss,
             plan,
             seed=seed,

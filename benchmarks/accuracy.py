@@ -1,0 +1,153 @@
+"""What regeneration does to SASRec on real data: one result file a run, finished runs are skipped.
+
+    python -m benchmarks.accuracy --dataset amazon-beauty --seeds 0 1 2 --minutes 60
+    python -m benchmarks.accuracy --report
+
+Protocol: leave-one-out. The last item of each user is the test target, the last but one the validation item
+that early stopping reads; mining, regeneration and gradients see the rest alone. Full ranking, history excluded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import seqregen as sr
+from benchmarks.data import data_file, read_sequences
+from benchmarks.machine import describe_machine
+from seqregen.files import write_aside
+from seqregen.metrics import UNREACHABLE, ranking_metrics
+from seqregen.targets import SASRec
+
+RESULTS = Path(__file__).parent / "results" / "accuracy"
+CACHE = Path(__file__).parent / ".cache"
+# Mining windows of the paper (section 5.1).
+WINDOWS = {"amazon-beauty": 5, "amazon-toys": 10, "amazon-sports": 10, "yelp": 10}
+MODELS = {
+    "bce": {"loss": "bce", "n_negatives": 1},
+    "sampled_softmax": {
+        "loss": "sampled_softmax",
+        "n_negatives": 256,
+        "embedding_dim": 128,
+        "n_layers": 1,
+        "n_heads": 1,
+        "dropout": 0.2,
+    },
+}
+# Data variants: what the recommender is trained on, and the settings of the regenerator where there is one.
+VARIANTS: dict[str, dict | None] = {"original": None, "mined": None, "regenerated": {}}
+
+
+def training_set(dataset: str, variant: str, seed: int) -> tuple[sr.SequenceDataset, np.ndarray, dict]:
+    """The rows to train on, every user's test item, and how the rows were made."""
+    sequences = read_sequences(data_file(dataset))
+    X, y = sr.model_selection.leave_one_out(sequences, validation=True)
+    if variant == "original":
+        return X, y, {}
+    started = time.perf_counter()
+    mined = sr.PatternMiner(window=WINDOWS[dataset], min_support=2, random_state=seed).fit_transform(X)
+    made = {"mining_seconds": time.perf_counter() - started}
+    settings = VARIANTS[variant]
+    if settings is None:
+        return mined, y, made
+    regenerated, report = regenerate(dataset, variant, seed, mined, settings)
+    return regenerated, y, made | report
+
+
+def regenerate(
+    dataset: str, variant: str, seed: int, mined: sr.SequenceDataset, settings: dict
+) -> tuple[sr.SequenceDataset, dict]:
+    """Regenerate, or take what an earlier run for another loss made; the fit itself resumes from checkpoints."""
+    kept = CACHE / f"{dataset}-{variant}-{seed}.parquet"
+    notes = kept.with_suffix(".json")
+    if not notes.exists():
+        regenerator = sr.DatasetRegenerator(
+            **settings, random_state=seed, checkpoint_dir=CACHE / "checkpoints", verbose=True
+        )
+        started = time.perf_counter()
+        regenerator.fit(mined)
+        fitted = time.perf_counter()
+        regenerator.transform(mined).to_parquet(kept)
+        report = {
+            "regenerator_fit_seconds": fitted - started,
+            "regenerator_transform_seconds": time.perf_counter() - fitted,
+            "regenerator": vars(regenerator.report_),
+            "regenerator_history": regenerator.history_,
+        }
+        with write_aside(notes) as aside:
+            aside.write_text(json.dumps(report))
+    return sr.SequenceDataset.read_parquet(kept), json.loads(notes.read_text())
+
+
+def run(dataset: str, loss: str, variant: str, seed: int) -> None:
+    """Train, rank the test items, and write the run's files."""
+    name = f"{dataset}_SASRec-{loss}_{variant}_{seed}"
+    target = RESULTS / f"{name}.json"
+    if target.exists():
+        return
+    X, y, made = training_set(dataset, variant, seed)
+    model = SASRec(**MODELS[loss], random_state=seed, checkpoint_dir=CACHE / "checkpoints", verbose=True)
+    started = time.perf_counter()
+    model.fit(X)
+    fit_seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    ranks = model.rank(X, y)
+    record = {
+        "dataset": dataset,
+        "model": "SASRec",
+        "settings": model.get_params() | {"checkpoint_dir": None},
+        "variant": variant,
+        "seed": seed,
+        "history_excluded": True,
+        "test": ranking_metrics(ranks, k=(10, 20)),
+        "best_epoch": model.best_epoch_,
+        "epochs": len(model.history_),
+        "history": model.history_,
+        "rows": vars(X.describe()),
+        "fit_seconds": fit_seconds,
+        "rank_seconds": time.perf_counter() - started,
+        "threads": torch.get_num_threads(),
+        **made,
+        "machine": describe_machine(),
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with write_aside(RESULTS / f"{name}.npz") as aside:
+        # 0 stands for a target that cannot be reached.
+        np.savez_compressed(aside, ranks=np.where(ranks == UNREACHABLE, 0, ranks).astype(np.int32))
+    with write_aside(target) as aside:
+        aside.write_text(json.dumps(record, indent=1))
+    print(name, {key: round(value, 4) for key, value in record["test"].items()}, f"{fit_seconds:.0f} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", choices=WINDOWS, default="amazon-beauty")
+    parser.add_argument("--losses", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after this time")
+    parser.add_argument("--report", action="store_true", help="print the table of the results so far")
+    arguments = parser.parse_args()
+    if arguments.report:
+        from benchmarks.report import accuracy_table
+
+        print(accuracy_table(arguments.dataset))
+        return
+    torch.set_num_threads(arguments.threads)
+    CACHE.mkdir(exist_ok=True)
+    deadline = time.monotonic() + 60 * arguments.minutes
+    for seed in arguments.seeds:
+        for variant in arguments.variants:
+            for loss in arguments.losses:
+                if time.monotonic() < deadline:
+                    run(arguments.dataset, loss, variant, seed)
+
+
+if __name__ == "__main__":
+    main()
