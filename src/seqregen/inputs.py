@@ -149,6 +149,8 @@ def _foreign_converter(sequences: Any) -> Any:
     kind = type(sequences).__name__
     if kind in ("DataFrame", "LazyFrame", "Table", "RecordBatch"):
         return formats.convert_table
+    if hasattr(getattr(sequences, "dtype", None), "pyarrow_dtype"):
+        return lambda series, name: formats.convert_arrow_lists(series.array.__arrow_array__(), name)
     return formats.convert_arrow_lists if package in ("polars", "pyarrow") else None
 
 

@@ -1,0 +1,198 @@
+"""One column of a pandas, polars or pyarrow table as numpy arrays, without a Python object an element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..labels import LabelError, as_label_array, blocks, build_vocabulary
+
+__all__ = ["encode_column", "package_of", "value_column"]
+
+
+def package_of(column: Any) -> str:
+    """The library that an object belongs to: "pandas", "polars", "pyarrow", "numpy"."""
+    return type(column).__module__.partition(".")[0]
+
+
+def encode_column(column: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Collect the distinct labels of a column and give every element its code.
+
+    Parameters
+    ----------
+    column : pandas.Series, polars.Series, pyarrow.Array, pyarrow.ChunkedArray or ndarray of shape (n,)
+        Labels of one kind.
+
+    Returns
+    -------
+    vocabulary : ndarray of shape (n_distinct,)
+        As :func:`seqregen.labels.build_vocabulary` returns it.
+    codes : int64 ndarray of shape (n,)
+        1-based codes.
+
+    Raises
+    ------
+    LabelError
+        A label is missing, or of another kind than the rest; ``position`` says where.
+    """
+    factorize = {"pandas": _factorize_pandas, "polars": _factorize_polars, "pyarrow": _factorize_arrow}
+    codes, distinct = factorize.get(package_of(column), _not_factorized)(column)
+    if codes is None:
+        return build_vocabulary(as_label_array(distinct))
+    missing = codes < 0
+    if missing.any():
+        raise LabelError("the value is missing", int(missing.argmax()))
+    try:
+        vocabulary, distinct_codes = build_vocabulary(as_label_array(distinct))
+    except LabelError as error:
+        raise LabelError(error.message, int(np.argmax(codes == error.position))) from None
+    codes = codes.astype(np.int64, copy=False)
+    for block in blocks(len(codes)):
+        # In place: at ten million interactions a second array of codes is 80 MB.
+        codes[block] = distinct_codes[codes[block]]
+    return vocabulary, codes
+
+
+def _not_factorized(column: Any) -> tuple[None, Any]:
+    return None, column
+
+
+def _factorize_pandas(column: Any) -> tuple[np.ndarray | None, Any]:
+    import pandas as pd
+
+    if isinstance(column.dtype, np.dtype):
+        values = column.to_numpy()
+        if values.dtype != object:
+            return (None, values) if values.dtype.kind != "i" or _is_compact(values) else pd.factorize(values)
+        # Checked element by element first: the hash table of factorize takes 1, 1.0 and True for one label.
+        values = as_label_array(values)
+        if values.dtype != object:
+            return None, values
+        column = values
+    codes, distinct = pd.factorize(column)
+    codes = codes if codes.flags.writeable else codes.copy()
+    return codes, _plain(distinct)
+
+
+def _is_compact(values: np.ndarray) -> bool:
+    return len(values) == 0 or int(values.max()) - int(values.min()) < max(len(values), 1 << 16)
+
+
+def _plain(distinct: Any) -> np.ndarray:
+    """Distinct values as a typed array where they are numbers, else as objects."""
+    values = np.asarray(distinct)
+    if values.dtype != object:
+        return values
+    # Nullable and Arrow integers come as objects.
+    return as_label_array(values)
+
+
+def _factorize_polars(column: Any) -> tuple[np.ndarray | None, Any]:
+    import polars as pl
+
+    if column.dtype == pl.Object:
+        return None, as_label_array(column.to_list())
+    _refuse_nested(column.dtype.is_nested(), column.dtype)
+    if column.null_count():
+        raise LabelError("the value is missing (null)", int(column.is_null().arg_max()))
+    if column.dtype.is_numeric() and not column.dtype.is_decimal():
+        return None, column.to_numpy()
+    if isinstance(column.dtype, (pl.Categorical, pl.Enum)):
+        column = column.cast(pl.String)
+    codes = column.rank("dense").to_numpy().astype(np.int64)
+    codes -= 1
+    return codes, as_label_array(column.unique().sort().to_list())
+
+
+def _factorize_arrow(column: Any) -> tuple[np.ndarray | None, Any]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    _refuse_nested(pa.types.is_nested(column.type), column.type)
+    if pa.types.is_null(column.type) and len(column):
+        raise LabelError("the value is missing (null)", 0)
+    if column.null_count:
+        raise LabelError("the value is missing (null)", pc.index(pc.is_null(column), True).as_py())
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return None, _arrow_numpy(column)
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    array = array if pa.types.is_dictionary(array.type) else pc.dictionary_encode(array)
+    codes = array.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    # A dictionary may hold labels that no element has.
+    used, codes = build_vocabulary(codes)
+    codes -= 1
+    return codes, as_label_array(array.dictionary.take(pa.array(used)).to_pylist())
+
+
+def _refuse_nested(nested: bool, type_: Any) -> None:
+    if nested:
+        raise LabelError(f"the item is nested (type {type_}); one item is a number, a string or another label", 0)
+
+
+def _arrow_numpy(column: Any) -> np.ndarray:
+    import pyarrow as pa
+
+    return column.to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy(zero_copy_only=False)
+
+
+def value_column(column: Any, name: str) -> np.ndarray:
+    """A column of numbers or times as a numpy array.
+
+    Parameters
+    ----------
+    column : pandas.Series, polars.Series, pyarrow.Array or pyarrow.ChunkedArray of shape (n,)
+        Integers, floats, dates, times or durations. Times with a zone become UTC.
+    name : str
+        The column's name, for the message.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Integer, float, datetime64 or timedelta64; possibly a view of the column's memory.
+
+    Raises
+    ------
+    LabelError
+        A value is missing, or the column holds something else.
+    """
+    convert = {"pandas": _pandas_values, "polars": _polars_values, "pyarrow": _arrow_values}
+    values = convert[package_of(column)](column) if package_of(column) in convert else np.asarray(column)
+    if values.dtype.kind not in "iufmM":
+        kind = "strings or objects" if values.dtype == object else str(values.dtype)
+        raise LabelError(
+            f"the column {name!r} must hold numbers or times; it holds {kind} (for example {values[0]!r}). "
+            "Convert it first, for example with pandas.to_datetime",
+            0,
+        )
+    if values.dtype.kind in "fmM":
+        missing = values != values
+        if missing.any():
+            raise LabelError("the value is missing (NaN or NaT)", int(missing.argmax()))
+    return values
+
+
+def _pandas_values(column: Any) -> np.ndarray:
+    missing = column.isna()
+    if missing.any():
+        raise LabelError("the value is missing", int(missing.to_numpy().argmax()))
+    if getattr(column.dtype, "tz", None) is not None:
+        return column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
+    if hasattr(column.dtype, "pyarrow_dtype"):
+        return _arrow_values(column.array.__arrow_array__())
+    # A nullable dtype of pandas knows the numpy dtype that holds the same values.
+    return column.to_numpy(dtype=getattr(column.dtype, "numpy_dtype", None))
+
+
+def _polars_values(column: Any) -> np.ndarray:
+    if column.null_count():
+        raise LabelError("the value is missing (null)", int(column.is_null().arg_max()))
+    return column.to_numpy()
+
+
+def _arrow_values(column: Any) -> np.ndarray:
+    import pyarrow.compute as pc
+
+    if column.null_count:
+        raise LabelError("the value is missing (null)", pc.index(pc.is_null(column), True).as_py())
+    return _arrow_numpy(column)

@@ -1,0 +1,274 @@
+"""Long frames, one interaction a row, in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..labels import LabelError, blocks
+from ..ragged import offsets_from_lengths, position_in_row, row_of_position
+from ..sequences import Origin, SequenceDataset
+from .columns import encode_column, package_of, value_column
+from .lists import convert_arrow_lists
+
+__all__ = ["convert_table", "from_frame", "to_frame"]
+
+
+def from_frame(frame: Any, user: str = "user", item: str = "item", time: str | None = "time") -> SequenceDataset:
+    """Convert a long frame, one interaction a row, to one sequence a user.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table or pyarrow.RecordBatch
+        The interactions, in any order.
+    user, item : str, default="user", "item"
+        Names of the columns that hold users and items: labels of one kind each.
+    time : str or None, default="time"
+        Name of the column that holds times: numbers, dates, or datetimes (those with a zone become UTC).
+        With None, or when the default "time" is not there, the order of the frame counts.
+
+    Returns
+    -------
+    SequenceDataset
+        Rows are users in order of first appearance, their labels in ``users``. Each row is sorted by time;
+        interactions of one user at one time keep the order of the frame, and interactions that are equal
+        in all columns are all kept. Columns named ``weight`` and ``domain`` are carried along.
+
+    Raises
+    ------
+    ValueError
+        A column is missing, or a user, an item or a time is missing or of another kind than the rest. The
+        message names the column and the row, counted from 0.
+    TypeError
+        ``frame`` is no frame.
+
+    Notes
+    -----
+    Ten million interactions of a pandas frame are converted in seconds; beside the frame at most three
+    int64 arrays of that length are held at a time, the result included.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from seqregen.formats import from_frame
+    >>> frame = pd.DataFrame({"user": ["u", "v", "u"], "item": ["tea", "milk", "salt"], "time": [9, 3, 2]})
+    >>> data = from_frame(frame)
+    >>> data.users.tolist(), data.to_lists()
+    (['u', 'v'], [['salt', 'tea'], ['milk']])
+    """
+    frame, names = _open_frame(frame)
+    if time == "time" and "time" not in names:
+        time = None
+    for column in (user, item, time):
+        if column is not None and column not in names:
+            raise ValueError(f"the frame has no column {column!r}; its columns are {', '.join(map(repr, names))}.")
+    users, user_numbers = _number_users(frame, user)
+    times = None if time is None else _read(value_column, frame, time, time)
+    offsets = offsets_from_lengths(np.bincount(user_numbers, minlength=len(users)))
+    order = _chronological_order(user_numbers, len(users), times)
+    del user_numbers
+    vocabulary, items = _read(encode_column, frame, item)
+    items = items if order is None else items[order]
+    return SequenceDataset(
+        items,
+        offsets,
+        vocabulary,
+        users=users,
+        timestamps=_ordered(times, order),
+        weights=_carried(frame, names, "weight", order),
+        domains=_carried(frame, names, "domain", order),
+    )
+
+
+def _open_frame(frame: Any) -> tuple[Any, list]:
+    kind = type(frame).__name__
+    if kind == "LazyFrame":
+        frame = frame.collect()
+    elif package_of(frame) not in ("pandas", "polars", "pyarrow") or kind not in ("DataFrame", "Table", "RecordBatch"):
+        raise TypeError(f"expected a pandas, polars or pyarrow frame of interactions; got {kind}.")
+    names = frame.schema.names if package_of(frame) == "pyarrow" else list(frame.columns)
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"the frame has two columns named {twice[0]!r}.")
+    return frame, names
+
+
+def _read(reader: Any, frame: Any, column: str, *arguments: Any) -> Any:
+    try:
+        return reader(frame[column], *arguments)
+    except LabelError as error:
+        raise ValueError(
+            f"the frame cannot be read at row {error.position} (counted from 0), column {column!r}: {error.message}."
+        ) from None
+
+
+def _number_users(frame: Any, user: str) -> tuple[np.ndarray, np.ndarray]:
+    """User labels in order of first appearance, and the number (int32 where that suffices) of each one."""
+    labels, codes = _read(encode_column, frame, user)
+    first = np.empty(len(labels), dtype=np.int64)
+    for block in reversed(list(blocks(len(codes)))):
+        # Written backwards, so that the first place of a user is the one that stays.
+        first[codes[block][::-1] - 1] = np.arange(block.stop - 1, block.start - 1, -1)
+    by_appearance = np.argsort(first)
+    number = np.empty(len(labels), dtype=np.int32 if len(labels) < np.iinfo(np.int32).max else np.int64)
+    number[by_appearance] = np.arange(len(labels))
+    numbers = np.empty(len(codes), dtype=number.dtype)
+    for block in blocks(len(codes)):
+        numbers[block] = number[codes[block] - 1]
+    return labels[by_appearance], numbers
+
+
+def _chronological_order(user_numbers: np.ndarray, n_users: int, times: np.ndarray | None) -> np.ndarray | None:
+    """Frame rows sorted by user, then time, then place in the frame; None where they are so already."""
+    same_user = user_numbers[1:] == user_numbers[:-1]
+    contiguous = len(same_user) - np.count_nonzero(same_user) == max(n_users - 1, 0)
+    if contiguous and (times is None or np.all(~same_user | (times[1:] >= times[:-1]))):
+        return None
+    order = np.argsort(user_numbers, kind="stable") if times is None else np.lexsort((times, user_numbers))
+    # Half the memory while the columns are gathered.
+    return order.astype(np.uint32) if len(order) < np.iinfo(np.uint32).max else order
+
+
+def _ordered(values: np.ndarray | None, order: np.ndarray | None) -> np.ndarray | None:
+    if values is None:
+        return None
+    # A copy in any case: the frame may change later, a dataset must not.
+    return values.copy() if order is None else values[order]
+
+
+def _carried(frame: Any, names: list, column: str, order: np.ndarray | None) -> np.ndarray | None:
+    if column not in names:
+        return None
+    if column == "weight":
+        return _ordered(_read(value_column, frame, column, column), order)
+    vocabulary, codes = _read(encode_column, frame, column)
+    codes -= 1
+    return vocabulary[codes if order is None else codes[order]]
+
+
+def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
+    """Convert a table: a long frame of interactions, or one column of lists.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table or pyarrow.RecordBatch
+        With the columns ``user``, ``item`` and (optional) ``time``, or with exactly one column of lists.
+    name : str, default="X"
+        What the messages call the input.
+
+    Returns
+    -------
+    SequenceDataset
+
+    Raises
+    ------
+    ValueError
+        The table is neither; the message lists its columns.
+    """
+    frame, names = _open_frame(frame)
+    if "user" in names and "item" in names:
+        return from_frame(frame)
+    lists = _list_columns(frame, names)
+    if len(lists) == 1:
+        return _convert_list_column(frame[lists[0]], name)
+    found = f"{len(lists)} columns of lists ({', '.join(map(repr, lists))})" if lists else "no column of lists"
+    raise ValueError(
+        f"{name} is a frame with the columns {', '.join(map(repr, names))}: expected interactions with the columns "
+        f"'user', 'item' and (optional) 'time', or exactly one column of lists; found {found}. Name the columns "
+        "with SequenceDataset.from_frame(frame, user=..., item=..., time=...), or pass frame.to_numpy() if each "
+        "row lists the items of one sequence."
+    )
+
+
+def _list_columns(frame: Any, names: Sequence) -> list:
+    package = package_of(frame)
+    if package == "pandas":
+        return [name for name in names if _is_pandas_list(frame[name])]
+    return [name for name in names if "list" in str(frame.schema[name] if package == "polars" else _type(frame, name))]
+
+
+def _type(frame: Any, name: str) -> Any:
+    return frame.schema.field(name).type
+
+
+def _is_pandas_list(column: Any) -> bool:
+    if hasattr(column.dtype, "pyarrow_dtype"):
+        return "list" in str(column.dtype.pyarrow_dtype)
+    return column.dtype == object and len(column) > 0 and isinstance(column.iloc[0], (list, tuple, np.ndarray))
+
+
+def _convert_list_column(column: Any, name: str) -> SequenceDataset:
+    if package_of(column) != "pandas":
+        return convert_arrow_lists(column, name)
+    from ..inputs import check_sequences
+
+    return check_sequences(column, name=name)
+
+
+def to_frame(dataset: SequenceDataset, library: str = "pandas") -> Any:
+    """Lay a dataset out with one interaction a row.
+
+    Parameters
+    ----------
+    dataset : SequenceDataset
+        What to lay out. Empty rows leave no trace.
+    library : {"pandas", "polars"}, default="pandas"
+        Which kind of frame to make.
+
+    Returns
+    -------
+    pandas.DataFrame or polars.DataFrame
+        Columns ``row``, ``user`` (the row's number where a dataset has no users), ``position`` (from 0),
+        ``item``, then ``time``, ``weight`` and ``domain`` where the dataset has them, ``origin``
+        ("original", "mined", "regenerated"), and ``source`` where a row has one.
+
+    Raises
+    ------
+    ValueError
+        ``library`` is neither of the two.
+
+    Notes
+    -----
+    ``from_frame(to_frame(dataset))`` gives the original rows back. Rows that were mined or regenerated belong
+    to no user; ``from_frame(frame, user="row")`` reads them as well.
+
+    Examples
+    --------
+    >>> from seqregen import SequenceDataset
+    >>> print(SequenceDataset.from_sequences([["tea", "milk"], ["salt"]]).to_frame())
+       row  user  position  item    origin
+    0    0     0         0   tea  original
+    1    0     0         1  milk  original
+    2    1     1         0  salt  original
+    """
+    rows = row_of_position(dataset.offsets)
+    names = np.array([origin.name.lower() for origin in Origin], dtype=object)
+    columns: dict[str, np.ndarray] = {
+        "row": rows,
+        "user": rows if dataset.users is None else dataset.users[rows],
+        "position": position_in_row(dataset.offsets),
+        "item": dataset.vocabulary[dataset.items - 1],
+    }
+    optional = {"time": dataset.timestamps, "weight": dataset.weights, "domain": dataset.domains}
+    columns |= {name: values for name, values in optional.items() if values is not None}
+    columns["origin"] = names[dataset.origin[rows]]
+    if (dataset.source >= 0).any():
+        columns["source"] = dataset.source[rows]
+    if library == "pandas":
+        import pandas as pd
+
+        return pd.DataFrame(columns)
+    if library == "polars":
+        return _polars_frame(columns)
+    raise ValueError(f"library must be 'pandas' or 'polars'; got {library!r}.")
+
+
+def _polars_frame(columns: dict[str, np.ndarray]) -> Any:
+    import polars as pl
+
+    # polars takes an array of objects for opaque values; a list of strings becomes a column of strings.
+    return pl.DataFrame(
+        {name: values.tolist() if values.dtype == object else values for name, values in columns.items()}
+    )

@@ -1,0 +1,237 @@
+"""One Parquet file that holds everything a dataset knows, and that any other reader can make sense of."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from ..files import write_aside
+from ..labels import encode_labels
+from ..pairs import PatternPairs
+from ..ragged import offsets_from_lengths
+from ..sequences import SequenceDataset
+from .frames import convert_table
+
+__all__ = ["read_parquet", "to_parquet"]
+
+_KEY = b"seqregen"
+_VERSION = 1
+_NUMBER_COLUMNS = ("origin", "source", "memory", "free_steps")
+# A footer holds the vocabulary; pyarrow's own limit is made for smaller ones.
+_FOOTER_LIMIT = 2**31 - 1
+
+
+def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
+    """Write a dataset to one Parquet file, one sequence a row.
+
+    Parameters
+    ----------
+    dataset : SequenceDataset
+        What to write: all of it, so that :func:`read_parquet` gives an equal dataset.
+    path : str or path-like
+        The file. It is written aside and renamed: a file that is there already survives any failure.
+
+    Raises
+    ------
+    ValueError
+        Item labels, users, times or domains are neither numbers, strings, booleans nor times.
+
+    Notes
+    -----
+    Other readers find the columns ``items`` (lists of item labels), ``users``, ``timestamps``, ``weights``,
+    ``domains`` (lists), ``origin``, ``source``, ``memory``, ``free_steps``, ``validation`` (an item label) and
+    ``patterns`` (lists of pattern numbers), as far as the dataset has them. The vocabulary, the patterns and
+    the version of the format are in the metadata under the key ``seqregen``.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    offsets = pa.array(dataset.offsets)
+    vocabulary = _to_arrow(dataset.vocabulary, "the vocabulary")
+    columns = {"items": pa.LargeListArray.from_arrays(offsets, vocabulary.take(pa.array(dataset.items - 1)))}
+    for name in ("timestamps", "weights", "domains"):
+        values = getattr(dataset, name)
+        if values is not None:
+            columns[name] = pa.LargeListArray.from_arrays(offsets, _to_arrow(values, name))
+    columns |= {name: pa.array(getattr(dataset, name)) for name in _NUMBER_COLUMNS if _has(dataset, name)}
+    if dataset.users is not None:
+        columns["users"] = _to_arrow(dataset.users, "users")
+    if dataset.validation is not None:
+        held_out = pa.array(dataset.validation - 1, mask=dataset.validation == 0)
+        columns["validation"] = vocabulary.take(held_out)
+    tables = {"vocabulary": pa.table({"label": vocabulary})}
+    if dataset.pairs is not None:
+        pairs = dataset.pairs
+        columns["patterns"] = pa.LargeListArray.from_arrays(pa.array(pairs.offsets), pa.array(pairs.patterns))
+        codes = pa.LargeListArray.from_arrays(pa.array(pairs.pattern_offsets), pa.array(pairs.pattern_items))
+        tables["patterns"] = pa.table({"codes": codes})
+    facts = {
+        "version": _VERSION,
+        "dtypes": {name: _dtype(dataset, name) for name in ("vocabulary", "users", "timestamps", "domains")},
+        "tables": {name: _pack(table) for name, table in tables.items()},
+    }
+    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
+    with write_aside(path) as aside:
+        pq.write_table(table, aside, compression="zstd", write_page_checksum=True)
+
+
+def _has(dataset: SequenceDataset, name: str) -> bool:
+    return getattr(dataset, name) is not None
+
+
+def _dtype(dataset: SequenceDataset, name: str) -> str | None:
+    column = getattr(dataset, name)
+    return None if column is None else column.dtype.str
+
+
+def _to_arrow(values: np.ndarray, name: str) -> Any:
+    import pyarrow as pa
+
+    if values.dtype == object:
+        allowed = (str, int, float, bool, np.integer, np.floating, np.bool_, type(None))
+        bad = next((value for value in values if not isinstance(value, allowed)), None)
+        if bad is not None:
+            raise ValueError(
+                f"{name} cannot be written to Parquet: the label {bad!r} is of type {type(bad).__name__}; "
+                "integers, floats, strings and booleans can be, so use str(label)."
+            )
+    elif values.dtype.kind == "M" and np.datetime_data(values.dtype)[0] not in ("D", "s", "ms", "us", "ns"):
+        raise ValueError(f"{name} of dtype {values.dtype} cannot be written to Parquet; use datetime64[s].")
+    elif values.dtype.kind not in "iufbmMU":
+        raise ValueError(f"{name} of dtype {values.dtype} cannot be written to Parquet; use astype(object).")
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError) as error:
+        raise ValueError(f"{name} cannot be written to Parquet: {error}. Use labels of one kind.") from error
+
+
+def _pack(table: Any) -> str:
+    """A table as text, to go into the footer beside what describes the columns."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+    return base64.b64encode(sink.getvalue()).decode("ascii")
+
+
+def _unpack(text: str) -> Any:
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(base64.b64decode(text)) as reader:
+        return reader.read_all().combine_chunks()
+
+
+def read_parquet(path: str | os.PathLike) -> SequenceDataset:
+    """Read a Parquet file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that :func:`to_parquet` wrote, a long frame with the columns ``user``, ``item`` and (optional)
+        ``time``, or a table with exactly one column of lists.
+
+    Returns
+    -------
+    SequenceDataset
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is truncated or corrupt, was written by a newer version, or holds no sequences. The message
+        names the file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shown = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"there is no file {shown!r}.")
+    try:
+        with open(path, "rb") as file:
+            table = pq.read_table(
+                file,
+                page_checksum_verification=True,
+                thrift_string_size_limit=_FOOTER_LIMIT,
+                thrift_container_size_limit=_FOOTER_LIMIT,
+            )
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(shown, str(error).splitlines()[0]) from error
+    metadata = table.schema.metadata or {}
+    if _KEY not in metadata:
+        return convert_table(table, shown)
+    facts = json.loads(metadata[_KEY])
+    if facts["version"] > _VERSION:
+        raise ValueError(
+            f"{shown!r} has version {facts['version']} of the format, this seqregen reads up to {_VERSION}: upgrade it."
+        )
+    try:
+        return _assemble(table, facts)
+    except (KeyError, ValueError, IndexError, pa.ArrowException) as error:
+        raise _damaged(shown, f"its columns do not fit together: {error}") from error
+
+
+def _damaged(shown: str, why: str) -> ValueError:
+    return ValueError(
+        f"{shown!r} cannot be read as Parquet, it is truncated or corrupt ({why}). "
+        "Write it again, or fetch it again from where it came from."
+    )
+
+
+def _assemble(table: Any, facts: dict) -> SequenceDataset:
+    vocabulary = _to_numpy(_unpack(facts["tables"]["vocabulary"])["label"], facts["dtypes"]["vocabulary"])
+    offsets, items = _lists(table["items"])
+    columns: dict[str, Any] = {name: table[name].to_numpy() for name in _NUMBER_COLUMNS if name in table.column_names}
+    for name in ("timestamps", "weights", "domains"):
+        if name in table.column_names:
+            columns[name] = _to_numpy(_lists(table[name])[1], facts["dtypes"].get(name, "<f4"))
+    if "users" in table.column_names:
+        columns["users"] = _to_numpy(table["users"], facts["dtypes"]["users"])
+    if "validation" in table.column_names:
+        columns["validation"] = _codes(table["validation"], vocabulary, facts)
+    if "patterns" in table.column_names:
+        row_offsets, patterns = _lists(table["patterns"])
+        pattern_offsets, codes = _lists(_unpack(facts["tables"]["patterns"])["codes"])
+        columns["pairs"] = PatternPairs(row_offsets, _plain(patterns), _plain(codes), pattern_offsets)
+    return SequenceDataset(_codes(items, vocabulary, facts), offsets, vocabulary, **columns)
+
+
+def _lists(column: Any) -> tuple[np.ndarray, Any]:
+    import pyarrow.compute as pc
+
+    lengths = pc.list_value_length(column).to_numpy().astype(np.int64)
+    return offsets_from_lengths(lengths), pc.list_flatten(column)
+
+
+def _plain(column: Any) -> np.ndarray:
+    return column.to_numpy().astype(np.int64, copy=False)
+
+
+def _codes(column: Any, vocabulary: np.ndarray, facts: dict) -> np.ndarray:
+    """Codes of labels, 0 where there is none; every distinct label is looked up once."""
+    import pyarrow as pa
+
+    dictionary = pa.chunked_array(column.chunks, column.type).dictionary_encode().combine_chunks()
+    if isinstance(dictionary, pa.ChunkedArray):
+        dictionary = dictionary.chunk(0) if dictionary.num_chunks else pa.array([], column.type).dictionary_encode()
+    labels = _to_numpy(dictionary.dictionary, facts["dtypes"]["vocabulary"])
+    codes = encode_labels(labels, vocabulary)
+    if not codes.all():
+        raise ValueError(f"the item {labels[np.argmin(codes)]!r} is not in the vocabulary")
+    places = dictionary.indices.fill_null(len(labels)).to_numpy()
+    return np.concatenate([codes, [0]])[places]
+
+
+def _to_numpy(column: Any, dtype: str) -> np.ndarray:
+    wanted = np.dtype(dtype)
+    if wanted == object:
+        values = column.to_pylist()
+        return np.fromiter(values, dtype=object, count=len(values))
+    values = column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)
+    return values.astype(wanted, copy=False)

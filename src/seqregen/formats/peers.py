@@ -1,0 +1,111 @@
+"""The formats of RecBole and RecTools."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import write_aside
+from ..ragged import position_in_row, row_of_position
+from ..sequences import SequenceDataset
+from .text import times_as_numbers, user_tokens
+
+__all__ = ["to_recbole", "to_rectools"]
+
+
+def to_recbole(dataset: SequenceDataset, directory: str | os.PathLike, name: str) -> Path:
+    """Write RecBole's atomic file of interactions.
+
+    Parameters
+    ----------
+    dataset : SequenceDataset
+        All its rows are written. Where not every row has a user of its own, rows are numbered from 1 in
+        place of users.
+    directory : str or path-like
+        RecBole's ``data_path``; it is made if it is not there.
+    name : str
+        RecBole's ``dataset``: the file is ``directory/name/name.inter``.
+
+    Returns
+    -------
+    Path
+        The file, with the tab-separated columns ``user_id:token``, ``item_id:token``, ``timestamp:float`` and,
+        where the dataset has weights, ``weight:float``. Where not every interaction has a time, the timestamp
+        is the position in the row.
+
+    Raises
+    ------
+    ValueError
+        A label is empty or holds a tab or a line break.
+    """
+    items = _tokens(dataset.vocabulary, "the item")[dataset.items - 1]
+    users = _tokens(user_tokens(dataset), "the user")[row_of_position(dataset.offsets)]
+    times = times_as_numbers(dataset)
+    times = position_in_row(dataset.offsets) if times is None else times
+    header, columns = ["user_id:token", "item_id:token", "timestamp:float"], [users, items, _numbers(times)]
+    if dataset.weights is not None:
+        header.append("weight:float")
+        columns.append(_numbers(dataset.weights))
+    path = Path(directory) / name / f"{name}.inter"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="\n") as file:
+        file.write("\t".join(header) + "\n")
+        file.writelines(
+            "\t".join(fields) + "\n" for fields in zip(*(column.tolist() for column in columns), strict=True)
+        )
+    return path
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    return np.fromiter(map(repr, values.tolist()), dtype=object, count=len(values))
+
+
+def _tokens(labels: np.ndarray, what: str) -> np.ndarray:
+    texts = [str(label) for label in labels.tolist()]
+    for text in texts:
+        if not text or any(character in text for character in "\t\n\r"):
+            raise ValueError(
+                f"{what} {text!r} cannot be written for RecBole: it is empty or holds a tab or line break."
+            )
+    return np.fromiter(texts, dtype=object, count=len(texts))
+
+
+def to_rectools(dataset: SequenceDataset) -> Any:
+    """Lay a dataset out as RecTools' frame of interactions.
+
+    Parameters
+    ----------
+    dataset : SequenceDataset
+        All its rows are laid out. Where not every row has a user of its own, rows are numbered from 1 in
+        place of users.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``user_id``, ``item_id``, ``weight`` (1 where the dataset has none) and ``datetime``
+        (numbers count as seconds since 1970; where not every interaction has a time, the position in the row).
+
+    Examples
+    --------
+    >>> from seqregen import SequenceDataset
+    >>> frame = SequenceDataset.from_sequences([["tea", "milk"]]).to_rectools()
+    >>> frame.columns.tolist(), frame["item_id"].tolist()
+    (['user_id', 'item_id', 'weight', 'datetime'], ['tea', 'milk'])
+    """
+    import pandas as pd
+
+    rows = row_of_position(dataset.offsets)
+    times = times_as_numbers(dataset)
+    times = position_in_row(dataset.offsets) if times is None else times
+    weights = np.ones(dataset.n_interactions, dtype=np.float32) if dataset.weights is None else dataset.weights
+    return pd.DataFrame(
+        {
+            "user_id": user_tokens(dataset)[rows],
+            "item_id": dataset.vocabulary[dataset.items - 1],
+            "weight": weights,
+            "datetime": pd.to_datetime(times, unit="s"),
+        }
+    )

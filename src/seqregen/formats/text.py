@@ -1,0 +1,248 @@
+"""The text format of sequential recommendation: a line a user, ``user item item item ...``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from ..files import write_aside
+from ..labels import build_vocabulary
+from ..ragged import offsets_from_lengths
+from ..sequences import SequenceDataset
+
+__all__ = ["read_text", "times_as_numbers", "user_tokens", "write_text"]
+
+_BAR = ord("|")
+_MINUS = ord("-")
+# 18 digits fit in int64 whatever they are.
+_MOST_DIGITS = 18
+
+
+def read_text(path: str | os.PathLike, *, first_domain: int | None = None) -> SequenceDataset:
+    """Read a text file with one sequence a line: ``user item item ...`` or ``user item|time item|time ...``.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A UTF-8 file. Fields are separated by spaces or tabs. A line with a user alone is an empty row.
+    first_domain : int, optional
+        For files of two domains: items up to this number are of domain 0, those above of domain 1.
+
+    Returns
+    -------
+    SequenceDataset
+        Rows in the order of the lines. Users, and items, become int64 where all of them are plain integers
+        (no leading zero, at most 18 digits), else strings. Times become int64, or float64.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        A line is blank, is no UTF-8, has an item without a time where others have one, or a time that is no
+        number. The message names the file and the line, counted from 1.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from seqregen.formats import read_text
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = pathlib.Path(directory) / "data.txt"
+    ...     _ = path.write_text("ann 3 5 3\\nbob 5\\n")
+    ...     data = read_text(path)
+    >>> data.users.tolist(), data.to_lists()
+    (['ann', 'bob'], [[3, 5, 3], [5]])
+    """
+    shown = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"there is no file {shown!r}.")
+    with open(path, "rb") as file:
+        text = np.frombuffer(file.read().rstrip() + b"\n", dtype=np.uint8)
+    _check_utf8(text, shown)
+    if len(text) == 1:
+        raise ValueError(f"{shown!r} is empty: expected one line 'user item item ...' a user.")
+    starts, ends, lines, n_lines = _tokens(text)
+    counts = np.bincount(lines, minlength=n_lines)
+    if not counts.all():
+        raise ValueError(f"{shown!r}, line {int(np.argmin(counts)) + 1}: the line is blank; a user is missing.")
+    is_user = np.ones(len(lines), dtype=bool)
+    is_user[1:] = lines[1:] != lines[:-1]
+    users = _labels(text, starts[is_user], ends[is_user])
+    starts, ends, lines = starts[~is_user], ends[~is_user], lines[~is_user]
+    timestamps, item_ends = _times(text, starts, ends, lines, shown)
+    vocabulary, items = build_vocabulary(_labels(text, starts, item_ends))
+    return SequenceDataset(
+        items,
+        offsets_from_lengths(counts - 1),
+        vocabulary,
+        users=users,
+        timestamps=timestamps,
+        domains=None if first_domain is None else _domains(vocabulary, items, first_domain, shown),
+    )
+
+
+def _check_utf8(text: np.ndarray, shown: str) -> None:
+    if not (text >= 128).any():
+        return
+    try:
+        text.tobytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = int(np.count_nonzero(text[: error.start] == ord("\n"))) + 1
+        raise ValueError(f"{shown!r}, line {line}: the byte 0x{text[error.start]:02x} is no UTF-8 text.") from None
+
+
+def _tokens(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """First byte, byte behind the last, and line of every field; and the number of lines."""
+    newlines = np.flatnonzero(text == ord("\n"))
+    # Space, tab, newline, carriage return: what separates fields.
+    inside = np.zeros(len(text) + 2, dtype=np.int8)
+    inside[1:-1] = (text != 32) & (text != 9) & (text != 10) & (text != 13)
+    edges = np.diff(inside)
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    return starts, ends, np.searchsorted(newlines, starts), len(newlines)
+
+
+def _times(
+    text: np.ndarray, starts: np.ndarray, ends: np.ndarray, lines: np.ndarray, shown: str
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """The times behind the bars, if there are bars, and where the item labels end."""
+    bars = np.flatnonzero(text == _BAR)
+    if len(bars) == 0 or len(starts) == 0:
+        return None, ends
+    # The last bar of each field.
+    before_end = np.searchsorted(bars, ends) - 1
+    bar = np.where(before_end >= 0, bars[before_end], -1)
+    without = bar < starts
+    if without.any():
+        field = int(without.argmax())
+        label = _decode(text, starts[field], ends[field])
+        raise ValueError(
+            f"{shown!r}, line {lines[field] + 1}: the item {label!r} has no time, others have one (item|time)."
+        )
+    if (bar == starts).any():
+        field = int(np.argmax(bar == starts))
+        raise ValueError(f"{shown!r}, line {lines[field] + 1}: an item is missing before '|'.")
+    times = _integers(text, bar + 1, ends)
+    if times is not None:
+        return times, bar
+    parsed = np.empty(len(starts), dtype=np.float64)
+    for field, (start, end) in enumerate(zip((bar + 1).tolist(), ends.tolist(), strict=True)):
+        try:
+            parsed[field] = float(_decode(text, start, end))
+        except ValueError:
+            place = f"{shown!r}, line {lines[field] + 1}"
+            raise ValueError(f"{place}: the time {_decode(text, start, end)!r} is no number.") from None
+    if not np.isfinite(parsed).all():
+        line = lines[np.argmin(np.isfinite(parsed))] + 1
+        raise ValueError(f"{shown!r}, line {line}: the time is NaN or infinite.")
+    return parsed, bar
+
+
+def _decode(text: np.ndarray, start: int, end: int) -> str:
+    return text[start:end].tobytes().decode("utf-8")
+
+
+def _labels(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    numbers = _integers(text, starts, ends)
+    if numbers is not None:
+        return numbers
+    whole = text.tobytes()
+    bounds = zip(starts.tolist(), ends.tolist(), strict=True)
+    return np.fromiter((whole[start:end].decode("utf-8") for start, end in bounds), dtype=object, count=len(starts))
+
+
+def _integers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray | None:
+    """All fields as int64; None unless each is the usual way of writing an integer ("7", not "07" or "+7")."""
+    if len(starts) == 0:
+        return np.zeros(0, dtype=np.int64)
+    negative = text[starts] == _MINUS
+    first = starts + negative
+    digits = ends - first
+    if digits.min() < 1 or digits.max() > _MOST_DIGITS:
+        return None
+    if ((text[first] == ord("0")) & ((digits > 1) | negative)).any():
+        return None
+    numbers = np.zeros(len(starts), dtype=np.int64)
+    # A loop over the places of the longest number, not over the numbers.
+    for place in range(int(digits.max())):
+        present = np.flatnonzero(digits > place) if place else slice(None)
+        digit = text[first[present] + place] - np.uint8(ord("0"))
+        if (digit > 9).any():
+            return None
+        numbers[present] = numbers[present] * 10 + digit
+    return np.where(negative, -numbers, numbers)
+
+
+def _domains(vocabulary: np.ndarray, items: np.ndarray, first_domain: int, shown: str) -> np.ndarray:
+    if vocabulary.dtype != np.int64:
+        raise ValueError(f"first_domain needs items that are integers; those of {shown!r} are not.")
+    return (vocabulary > first_domain).astype(np.int8)[items - 1]
+
+
+def write_text(dataset: SequenceDataset, path: str | os.PathLike) -> None:
+    """Write one sequence a line: ``user item item ...``, with times ``user item|time item|time ...``.
+
+    Parameters
+    ----------
+    dataset : SequenceDataset
+        All its rows are written. Where not every row has a user of its own, rows are numbered from 1 in
+        place of users. Times are written where every interaction has one, datetimes as seconds since 1970.
+        Weights, origins, sources, pairs and validation items have no place in this format: Parquet keeps them.
+    path : str or path-like
+        The file. It is written aside and renamed: a file that is there already survives any failure.
+
+    Raises
+    ------
+    ValueError
+        A label is empty or holds white space or ``|``.
+    """
+    items = _texts(dataset.vocabulary, "the item")[dataset.items - 1]
+    times = times_as_numbers(dataset)
+    if times is not None:
+        items = items + "|" + np.array(list(map(repr, times.tolist())), dtype=object)
+    users = _texts(user_tokens(dataset), "the user")
+    fields, bounds = items.tolist(), dataset.offsets.tolist()
+    with write_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="\n") as file:
+        rows = zip(users.tolist(), bounds, bounds[1:], strict=False)
+        file.writelines(" ".join([user, *fields[start:stop]]) + "\n" for user, start, stop in rows)
+
+
+def user_tokens(dataset: SequenceDataset) -> np.ndarray:
+    """One distinct label a row: its user, or, where not every row has one of its own, its number from 1."""
+    users = dataset.users
+    if users is not None:
+        missing = any(user is None for user in users) if users.dtype == object else bool((users != users).any())
+        if not missing and len(set(users.tolist())) == len(users):
+            return users
+    return np.arange(1, len(dataset) + 1)
+
+
+def times_as_numbers(dataset: SequenceDataset) -> np.ndarray | None:
+    """Times as numbers, datetimes in seconds since 1970 (whole ones as int64); None unless all are known."""
+    times = dataset.timestamps
+    if times is None or times.dtype.kind not in "iufM":
+        return None
+    if times.dtype.kind in "iu":
+        unknown = np.iinfo(times.dtype).min if times.dtype.kind == "i" else None
+        return None if unknown is not None and (times == unknown).any() else times
+    if (times != times).any():
+        return None
+    if times.dtype.kind == "f":
+        return times
+    seconds = times.astype("datetime64[s]")
+    if (seconds == times).all():
+        return seconds.astype(np.int64)
+    return times.astype("datetime64[ns]").astype(np.int64) / 1e9
+
+
+def _texts(labels: np.ndarray, what: str) -> np.ndarray:
+    texts: list[Any] = [str(label) for label in labels.tolist()]
+    for text in texts:
+        if not text or "|" in text or len(text.split()) != 1 or text.strip() != text:
+            raise ValueError(
+                f"{what} {text!r} cannot be written as text: a field must not be empty nor hold white space or '|'. "
+                "Write Parquet instead, or use other labels."
+            )
+    return np.fromiter(texts, dtype=object, count=len(texts))
