@@ -53,7 +53,7 @@ def test_regenerator_learns_and_padding_has_no_say():
     torch.testing.assert_close(memory[:1, :6], short)
     network.train()
     before = float(network.loss(*pairs).detach())
-    assert len(regenerator.train_steps(network, pairs, 30)) == 30
+    assert len(regenerator.train_steps(network, pairs, 30, batch_size=8)) == 30
     assert float(network.loss(*pairs).detach()) < before
     assert network.temperature == pytest.approx(0.995**33)
 

@@ -139,9 +139,15 @@ def pad_pairs(rows: Sequence[Sequence[int]], pairs: Sequence[tuple[int, Sequence
 
 
 def train_steps(
-    network: PublishedRegenerator, pairs: PaddedPairs, n_steps: int, seed: int = 0, warmup: int = 1
+    network: PublishedRegenerator,
+    pairs: PaddedPairs,
+    n_steps: int,
+    *,
+    seed: int = 0,
+    warmup: int = 1,
+    batch_size: int = BATCH_SIZE,
 ) -> list[float]:
-    """Seconds of each of ``n_steps`` optimiser steps of 256 pairs drawn at random; warm-up steps are not counted."""
+    """Seconds of each of ``n_steps`` optimiser steps of pairs drawn at random; warm-up steps are not counted."""
     source, target = pairs
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9)
@@ -150,7 +156,7 @@ def train_steps(
     seconds = []
     for _ in range(n_steps + warmup):
         start = time.perf_counter()
-        chosen = torch.randint(len(source), (BATCH_SIZE,), generator=generator)
+        chosen = torch.randint(len(source), (batch_size,), generator=generator)
         optimizer.zero_grad()
         network.loss(source[chosen], target[chosen]).backward()
         optimizer.step()
