@@ -155,7 +155,7 @@ def _foreign_converter(sequences: Any) -> Any:
 
 
 def _is_list_column(sequences: Any) -> bool:
-    return getattr(sequences, "dtype", None) == object
+    return getattr(getattr(sequences, "dtype", None), "kind", None) == "O"
 
 
 def _from_array(array: np.ndarray, name: str) -> SequenceDataset:
@@ -207,6 +207,6 @@ def _encode(labels: Any, offsets: np.ndarray, name: str) -> SequenceDataset:
     except LabelError as error:
         row = int(np.searchsorted(offsets, error.position, side="right") - 1)
         place = f"row {row}, position {error.position - offsets[row]}"
-        raise ValueError(f"{name} cannot be read at {place}: {error.message}.") from None
+        raise error.error_type(f"{name} cannot be read at {place}: {error.message}.") from None
     vocabulary, codes = build_vocabulary(values)
     return SequenceDataset(codes, offsets, vocabulary)

@@ -10,16 +10,28 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["LabelError", "as_label_array", "blocks", "build_vocabulary", "encode_labels", "same_vocabulary"]
+__all__ = [
+    "LabelError",
+    "as_label_array",
+    "blocks",
+    "build_vocabulary",
+    "encode_labels",
+    "is_missing",
+    "same_vocabulary",
+]
 
 
 class LabelError(ValueError):
-    """A label that cannot be an item; ``position`` is its place in the flat array of labels."""
+    """A label that cannot be an item.
 
-    def __init__(self, message: str, position: int) -> None:
+    ``position`` is its place in the flat array of labels, ``error_type`` what to raise once the row is known.
+    """
+
+    def __init__(self, message: str, position: int, error_type: type[Exception] = ValueError) -> None:
         super().__init__(message)
         self.message = message
         self.position = position
+        self.error_type = error_type
 
 
 def as_label_array(labels: Iterable) -> np.ndarray:
@@ -125,13 +137,14 @@ def _kind_error(values: np.ndarray) -> LabelError:
     expected = None
     for position, value in enumerate(values):
         kind = _kind(type(value), values)
-        if kind == "missing" or (kind == "float" and value != value):
+        if kind == "missing" or (kind == "float" and np.isnan(value)):
             return LabelError(f"the item is missing ({value!r})", position)
         if kind == "unhashable":
             return LabelError(
                 f"argument must be a string, a number or another hashable label; got {value!r} "
                 f"of type {type(value).__name__}",
                 position,
+                TypeError,
             )
         expected = expected or kind
         if kind != expected:
@@ -148,7 +161,7 @@ def _hashable(values: np.ndarray) -> np.ndarray:
         try:
             hash(value)
         except TypeError:
-            raise LabelError(f"the item {value!r} is not hashable", position) from None
+            raise LabelError(f"the item {value!r} is not hashable", position, TypeError) from None
     return values
 
 
@@ -227,7 +240,7 @@ def encode_labels(labels: np.ndarray, vocabulary: np.ndarray) -> np.ndarray:
     """
     if len(labels) == 0 or len(vocabulary) == 0:
         return np.zeros(len(labels), dtype=np.int64)
-    if labels.dtype == object or vocabulary.dtype == object:
+    if "O" in (labels.dtype.kind, vocabulary.dtype.kind):
         code = {label: position + 1 for position, label in enumerate(vocabulary.tolist())}
         values = labels.tolist()
         return np.fromiter((code.get(label, 0) for label in values), dtype=np.int64, count=len(values))
@@ -250,6 +263,17 @@ def _search_numbers(labels: np.ndarray, vocabulary: np.ndarray) -> np.ndarray:
     sorted_labels = vocabulary[order]
     position = np.minimum(np.searchsorted(sorted_labels, labels), len(vocabulary) - 1)
     return np.where(sorted_labels[position] == labels, order[position] + 1, 0)
+
+
+def is_missing(values: np.ndarray) -> np.ndarray:
+    """Where values are None, NaN or NaT, bool of the same shape."""
+    if values.dtype.kind in "fc":
+        return np.isnan(values)
+    if values.dtype.kind in "mM":
+        return np.isnat(values)
+    if values.dtype.kind != "O":
+        return np.zeros(values.shape, dtype=bool)
+    return np.equal(values, None) | np.not_equal(values, values)
 
 
 def same_vocabulary(first: np.ndarray, second: np.ndarray) -> bool:

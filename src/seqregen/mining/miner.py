@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from numbers import Integral
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import check_sequences
 from ..pairs import PatternPairs
+from ..parameters import check_choice, check_integer, draw_seed
 from ..ragged import offsets_from_lengths, row_of_position, take_positions
 from ..sequences import Origin, SequenceDataset
 from .engine import mine_patterns
@@ -24,10 +24,6 @@ from .table import PatternTable
 from .trie import PatternTrie
 
 __all__ = ["PatternMiner"]
-
-_ENGINES = ("vectorised", "seq2pat")
-_MATCHES = ("anywhere", "window")
-_INCLUDES = ("original", "mined")
 
 
 class PatternMiner(TransformerMixin, BaseEstimator):
@@ -111,7 +107,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         max_length: int | None = None,
         max_patterns_per_sequence: int | None = 10,
         match: str = "anywhere",
-        include: Iterable[str] = ("original", "mined"),
+        include: Collection[str] = ("original", "mined"),
         engine: str = "vectorised",
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -146,9 +142,9 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            A parameter is out of range, or ``X`` is no collection of sequences.
+            A parameter is out of range, or a row or label of ``X`` is not acceptable.
         TypeError
-            A parameter is of the wrong type.
+            ``X`` is no collection of sequences.
         ImportError
             ``engine="seq2pat"`` and the library is not installed.
 
@@ -228,21 +224,26 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         patterns = pd.Series(list(map(tuple, self.patterns_.to_lists())), dtype=object)
         return pd.DataFrame({"pattern": patterns, "support": self.support_, "length": self.patterns_.lengths})
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        # The result is a dataset of item codes; it has no dtype that could follow that of X.
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
     def _check_parameters(self) -> None:
-        _check_integer("window", self.window, 2)
-        _check_integer("min_support", self.min_support, 1)
-        _check_integer("max_length", self.max_length, 2, none="no limit")
-        _check_integer("max_patterns_per_sequence", self.max_patterns_per_sequence, 1, none="all")
-        _check_integer("pair_length", self.pair_length, 2, none="no limit")
-        _check_choice("match", self.match, _MATCHES)
-        _check_choice("engine", self.engine, _ENGINES)
-        if isinstance(self.include, str) or not isinstance(self.include, Iterable):
-            raise TypeError(f"include must be a tuple such as ('original', 'mined'); got {self.include!r}.")
-        included = tuple(self.include)
-        if not included:
-            raise ValueError("include is empty; name at least one of 'original' and 'mined'.")
-        for kind in included:
-            _check_choice("each member of include", kind, _INCLUDES)
+        check_integer(self, "window", 2)
+        check_integer(self, "min_support", 1)
+        check_integer(self, "max_length", 2, none=True)
+        check_integer(self, "max_patterns_per_sequence", 1, none=True)
+        check_integer(self, "pair_length", 2, none=True)
+        check_choice(self, "match", ("anywhere", "window"))
+        check_choice(self, "engine", ("vectorised", "seq2pat"))
+        include = self.include
+        if isinstance(include, str) or not isinstance(include, Collection) or len(include) == 0:
+            raise ValueError(f"PatternMiner: include must be a tuple such as ('original', 'mined'); got {include!r}.")
+        unknown = [kind for kind in include if kind not in ("original", "mined")]
+        if unknown:
+            raise ValueError(f"PatternMiner: include may name 'original' and 'mined'; got {unknown[0]!r}.")
 
     def _mine(self, dataset: SequenceDataset, X: Any) -> PatternTable:
         """Set the fitted attributes."""
@@ -260,7 +261,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         self.vocabulary_ = dataset.vocabulary
         self.patterns_ = SequenceDataset(table.items, table.offsets, dataset.vocabulary, origin=mined)
         self.support_ = table.support
-        self.sampling_seed_ = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        self.sampling_seed_ = draw_seed(self.random_state)
         if isinstance(X, np.ndarray) and X.ndim == 2:
             self.n_features_in_ = X.shape[1]
         elif hasattr(self, "n_features_in_"):
@@ -321,21 +322,6 @@ class PatternMiner(TransformerMixin, BaseEstimator):
     def _say(self, message: str) -> None:
         if self.verbose:
             print(f"[PatternMiner] {message}.")
-
-
-def _check_integer(name: str, value: Any, lowest: int, none: str | None = None) -> None:
-    if value is None and none is not None:
-        return
-    allowed = f"an integer of at least {lowest}" + (f", or None for {none}" if none else "")
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be {allowed}; got {value!r} of type {type(value).__name__}.")
-    if value < lowest:
-        raise ValueError(f"{name} must be {allowed}; got {value}.")
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}.")
 
 
 def _by_length(lengths: np.ndarray) -> str:
