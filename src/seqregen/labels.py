@@ -273,7 +273,8 @@ def is_missing(values: np.ndarray) -> np.ndarray:
         return np.isnat(values)
     if values.dtype.kind != "O":
         return np.zeros(values.shape, dtype=bool)
-    return np.equal(values, None) | np.not_equal(values, values)
+    # A value that is not equal to itself is NaN, NaT or the like.
+    return np.equal(values, np.array(None, dtype=object)) | np.not_equal(values, values)
 
 
 def same_vocabulary(first: np.ndarray, second: np.ndarray) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..labels import LabelError, as_label_array, blocks, build_vocabulary
+from ..labels import LabelError, as_label_array, blocks, build_vocabulary, is_missing
 
 __all__ = ["encode_column", "package_of", "value_column"]
 
@@ -165,10 +165,9 @@ def value_column(column: Any, name: str) -> np.ndarray:
             "Convert it first, for example with pandas.to_datetime",
             0,
         )
-    if values.dtype.kind in "fmM":
-        missing = values != values
-        if missing.any():
-            raise LabelError("the value is missing (NaN or NaT)", int(missing.argmax()))
+    missing = is_missing(values) if values.dtype.kind in "fmM" else np.zeros(0, dtype=bool)
+    if missing.any():
+        raise LabelError("the value is missing (NaN or NaT)", int(missing.argmax()))
     return values
 
 

@@ -230,7 +230,7 @@ def _codes(column: Any, vocabulary: np.ndarray, facts: dict) -> np.ndarray:
 
 def _to_numpy(column: Any, dtype: str) -> np.ndarray:
     wanted = np.dtype(dtype)
-    if wanted == object:
+    if wanted.kind == "O":
         values = column.to_pylist()
         return np.fromiter(values, dtype=object, count=len(values))
     values = column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)

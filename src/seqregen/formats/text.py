@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..files import write_aside
-from ..labels import build_vocabulary
+from ..labels import build_vocabulary, is_missing
 from ..ragged import offsets_from_lengths
 from ..sequences import SequenceDataset
 
@@ -212,10 +212,8 @@ def write_text(dataset: SequenceDataset, path: str | os.PathLike) -> None:
 def user_tokens(dataset: SequenceDataset) -> np.ndarray:
     """One distinct label a row: its user, or, where not every row has one of its own, its number from 1."""
     users = dataset.users
-    if users is not None:
-        missing = any(user is None for user in users) if users.dtype == object else bool((users != users).any())
-        if not missing and len(set(users.tolist())) == len(users):
-            return users
+    if users is not None and not is_missing(users).any() and len(set(users.tolist())) == len(users):
+        return users
     return np.arange(1, len(dataset) + 1)
 
 
@@ -227,7 +225,7 @@ def times_as_numbers(dataset: SequenceDataset) -> np.ndarray | None:
     if times.dtype.kind in "iu":
         unknown = np.iinfo(times.dtype).min if times.dtype.kind == "i" else None
         return None if unknown is not None and (times == unknown).any() else times
-    if (times != times).any():
+    if is_missing(times).any():
         return None
     if times.dtype.kind == "f":
         return times
