@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_choice", "check_integer", "check_real", "draw_seed"]
+__all__ = ["check_choice", "check_integer", "check_real", "draw_seed", "remember_columns"]
 
 
 def check_integer(owner: Any, name: str, minimum: int, *, none: bool = False) -> None:
@@ -26,7 +26,7 @@ def check_real(
 ) -> None:
     """Refuse a parameter that is no number between ``minimum`` and ``maximum``."""
     value = getattr(owner, name)
-    fits = isinstance(value, Real) and not isinstance(value, bool) and minimum <= value <= maximum
+    fits = isinstance(value, Real) and not isinstance(value, bool) and minimum <= float(value) <= maximum
     if not fits or (open_low and value == minimum) or (open_high and value == maximum):
         low, high = "(" if open_low else "[", ")" if open_high or maximum == np.inf else "]"
         raise ValueError(
@@ -46,6 +46,14 @@ def draw_seed(random_state: Any) -> int:
     from sklearn.utils import check_random_state
 
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def remember_columns(owner: Any, X: Any) -> None:
+    """Set scikit-learn's ``n_features_in_`` where X was a two-dimensional array; other input has no columns."""
+    if isinstance(X, np.ndarray) and X.ndim == 2:
+        owner.n_features_in_ = X.shape[1]
+    elif hasattr(owner, "n_features_in_"):
+        del owner.n_features_in_
 
 
 def _place(owner: Any, name: str) -> str:

@@ -40,7 +40,7 @@ class RandomMasks:
 
         The rate is kept to one part in 65,536.
         """
-        threshold = round(rate * _LEVELS)
+        threshold = min(round(rate * _LEVELS), _LEVELS - 1)
         scale = _LEVELS / (_LEVELS - threshold)
         if self._generator is not None:
             draws = torch.rand(like.shape, generator=self._generator, device=like.device)

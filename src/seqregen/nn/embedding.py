@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor
 
 __all__ = ["accumulating_gradients", "look_up"]
 
-_ACCUMULATE = False
+# A context variable, so that fits in several threads do not switch it for one another.
+_ACCUMULATE: ContextVar[bool] = ContextVar("accumulate", default=False)
 
 
 @contextmanager
@@ -25,12 +27,11 @@ def accumulating_gradients() -> Iterator[None]:
 
     For training loops, where ``loss.backward()`` is called and every table is a leaf with a ``.grad``.
     """
-    global _ACCUMULATE  # noqa: PLW0603
-    before, _ACCUMULATE = _ACCUMULATE, True
+    token = _ACCUMULATE.set(True)
     try:
         yield
     finally:
-        _ACCUMULATE = before
+        _ACCUMULATE.reset(token)
 
 
 class _AccumulatingLookUp(torch.autograd.Function):
@@ -57,6 +58,6 @@ def look_up(table: Tensor, rows: Tensor) -> Tensor:
     -------
     Tensor of shape (n, d)
     """
-    if _ACCUMULATE and table.is_leaf and table.grad is not None and torch.is_grad_enabled():
+    if _ACCUMULATE.get() and table.is_leaf and table.grad is not None and torch.is_grad_enabled():
         return _AccumulatingLookUp.apply(table, rows)
     return table.index_select(0, rows)

@@ -104,6 +104,7 @@ class PairTable:
         slots, found = _slots(sources, np.repeat(rows, lengths), tokens, n_items)
         # A pattern can lie before the part of a long row that is read: such a pair cannot be learnt from.
         usable = np.add.reduceat(found, offsets[:-1]) == lengths if len(rows) else np.zeros(0, dtype=bool)
+        usable &= lengths <= sources.lengths[rows] - 2
         kept = np.repeat(usable, lengths)
         self.rows = rows[usable]
         self.offsets = offsets_from_lengths(lengths[usable])

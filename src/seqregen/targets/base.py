@@ -19,7 +19,7 @@ from ..labels import as_label_array, encode_labels
 from ..metrics import ndcg_at_k
 from ..metrics.full_ranking import rank_targets_in_blocks, top_items_in_blocks
 from ..model_selection import hold_out_last
-from ..parameters import check_choice, check_integer, check_real, draw_seed
+from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
 from ..sequences import SequenceDataset
 from ..training import (
     LOSSES,
@@ -108,8 +108,8 @@ class SequentialRecommender(BaseEstimator, metaclass=ABCMeta):
             Rows of items, oldest first; weights, origins and validation items are honoured. Every item is
             predicted from the items before it in its row; rows with fewer than two items are skipped.
             Early stopping watches ``X.validation``. Where there is none and all rows are original, each row's
-            last item is held out for it; where there is none and rows were added, training stops on a
-            plateau of its own loss.
+            last item is held out for it; where there is none and rows were added, or no row would have two
+            items left, training stops on a plateau of its own loss.
         y : ignored
             Present for scikit-learn's conventions; never read.
 
@@ -120,15 +120,15 @@ class SequentialRecommender(BaseEstimator, metaclass=ABCMeta):
         self._check_parameters()
         device = resolve_device(self.device)
         data = check_sequences(X, require_items=True)
-        if getattr(X, "ndim", None) == 2:
-            self.n_features_in_ = X.shape[1]
+        remember_columns(self, X)
         seed = draw_seed(self.random_state)
         training, watched = self._hold_out(data)
         rows = next_item_rows(training, self.max_length)
         if len(rows) == 0:
             raise ValueError(
-                f"{type(self).__name__} cannot learn from {len(data)} sample(s): no row has two items left to train "
-                "on (an item is held out of each row for early stopping); at least one longer row is required."
+                f"{type(self).__name__} cannot learn from {len(data)} sample(s): every item is predicted from the "
+                f"ones before it, and the longest row has {training.lengths.max()} item(s)"
+                f"{_columns_of(X)}; at least one row of two items is required."
             )
         self.vocabulary_ = data.vocabulary
         self.item_counts_ = np.bincount(training.items, minlength=data.n_items + 1)[1:]
@@ -140,7 +140,7 @@ class SequentialRecommender(BaseEstimator, metaclass=ABCMeta):
             network,
             lambda random: rows.shuffled(self.batch_size, random, device),
             lambda batch, random: self._batch_loss(network, objective, batch, random),
-            self._plan(watched is not None, training),
+            self._plan(watched is not None, training, seed),
             seed=seed,
             device=device,
             evaluate=None if watched is None else self._evaluation(network, watched, device),
@@ -156,10 +156,10 @@ class SequentialRecommender(BaseEstimator, metaclass=ABCMeta):
     def _hold_out(self, data: SequenceDataset) -> tuple[SequenceDataset, SequenceDataset | None]:
         """The rows to train on, and the original rows with validation items that early stopping watches."""
         n_original = data.n_original
-        if data.validation is None and n_original == len(data):
+        if data.validation is None and n_original == len(data) and data.lengths.max() > 2:
             data = hold_out_last(data)
-        if data.validation is not None and data.validation.any():
-            originals = data.originals()
+        originals = data.originals()
+        if originals.validation is not None:
             watched = originals[(originals.validation > 0) & (originals.lengths > 0)]
             if len(watched):
                 return data, watched
@@ -175,18 +175,20 @@ class SequentialRecommender(BaseEstimator, metaclass=ABCMeta):
     def _batch_loss(
         self, network: NextItemNetwork, objective: NextItemLoss, batch: NextItemBatch, random: np.random.Generator
     ) -> Tensor:
+        assert batch.targets is not None
         states = network.states(batch)
         losses = objective.per_position(states, network.item_table(), batch.targets, random)
         return losses.mean() if batch.weights is None else (losses * batch.weights).mean()
 
-    def _plan(self, validated: bool, training: SequenceDataset) -> TrainingPlan:
+    def _plan(self, validated: bool, training: SequenceDataset, seed: int) -> TrainingPlan:
         checkpoint = None
         if self.checkpoint_dir is not None:
             settings = {
                 name: value
                 for name, value in self.get_params(deep=False).items()
-                if name not in ("checkpoint_dir", "verbose", "device")
+                if name not in ("checkpoint_dir", "verbose", "device", "random_state")
             }
+            settings |= {"seed": seed, "n_items": training.n_items}
             columns = [training.items, training.offsets, training.origin]
             columns += [column for column in (training.weights, training.validation) if column is not None]
             checkpoint = CheckpointFile(self.checkpoint_dir, type(self).__name__, fingerprint(settings, *columns))
@@ -201,6 +203,8 @@ class SequentialRecommender(BaseEstimator, metaclass=ABCMeta):
         )
 
     def _evaluation(self, network: NextItemNetwork, watched: SequenceDataset, device: torch.device) -> Any:
+        assert watched.validation is not None
+        targets = watched.validation
         batches = list(history_batches(watched, self.max_length, _ROWS_AT_ONCE, device))
 
         def evaluate() -> dict[str, float]:
@@ -209,7 +213,7 @@ class SequentialRecommender(BaseEstimator, metaclass=ABCMeta):
             ranks = rank_targets_in_blocks(
                 lambda start, stop: states[start:stop] @ table.T,
                 len(watched),
-                watched.validation,
+                targets,
                 (watched.items, watched.offsets),
             )
             return {"ndcg@20": float(ndcg_at_k(ranks, 20))}
@@ -284,7 +288,9 @@ class SequentialRecommender(BaseEstimator, metaclass=ABCMeta):
             raise ValueError("y is required: the label of the next item of each row.")
         targets = encode_labels(as_label_array(y), self.vocabulary_)
         if len(targets) != len(histories):
-            raise ValueError(f"y must have one label for each of the {len(histories)} original rows; got {len(targets)}.")
+            raise ValueError(
+                f"y must have one label for each of the {len(histories)} original rows; got {len(targets)}."
+            )
         return rank_targets_in_blocks(
             self._score_block(histories),
             len(histories),
@@ -402,6 +408,10 @@ class SequentialRecommender(BaseEstimator, metaclass=ABCMeta):
         return state
 
 
+def _columns_of(X: Any) -> str:
+    return f" (X has {X.shape[1]} feature(s), one item each)" if isinstance(X, np.ndarray) and X.ndim == 2 else ""
+
+
 @torch.no_grad()
 def _encode(network: NextItemNetwork, batches: Any, n_rows: int) -> Tensor:
     table = network.item_table()
@@ -409,4 +419,3 @@ def _encode(network: NextItemNetwork, batches: Any, n_rows: int) -> Tensor:
     for batch in batches:
         states[torch.from_numpy(batch.rows).to(table.device)] = network.last_states(batch)
     return states
-

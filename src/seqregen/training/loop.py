@@ -165,9 +165,7 @@ def train(
     return run.close()
 
 
-def _one_epoch(
-    run: _Run, batches: Callable, loss: Callable, seed: np.random.SeedSequence, bar: tqdm
-) -> float:
+def _one_epoch(run: _Run, batches: Callable, loss: Callable, seed: np.random.SeedSequence, bar: tqdm) -> float:
     order_seed, loss_seed, mask_seed = seed.spawn(3)
     random = np.random.Generator(np.random.SFC64(loss_seed))
     use_masks(run.network, RandomMasks(mask_seed.generate_state(4).tolist(), run.device))
@@ -187,7 +185,9 @@ def _one_epoch(
     if count == 0:
         raise ValueError("there is no batch to train on: no row has two items or more.")
     mean = total.item() / count
-    if not math.isfinite(mean):
+    # The last step can spoil the weights without a loss to show it.
+    finite = torch.stack([torch.isfinite(parameter.detach()).all() for parameter in run.parameters]).all()
+    if not math.isfinite(mean) or not finite.item():
         raise _diverged(run, None)
     return mean
 
@@ -255,8 +255,11 @@ class _Run:
     def stop_diverged(self, error: TrainingDivergedError) -> None:
         if self.best_weights is None:
             raise error
-        warnings.warn(f"{error} Training stopped; the weights of epoch {self.result.best_epoch + 1} are kept.",
-                      RuntimeWarning, stacklevel=3)
+        warnings.warn(
+            f"{error} Training stopped; the weights of epoch {self.result.best_epoch + 1} are kept.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
     def save(self) -> None:
         assert self.plan.checkpoint is not None
