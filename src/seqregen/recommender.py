@@ -47,7 +47,8 @@ class RegeneratedRecommender(MetaEstimatorMixin, BaseEstimator):
         and ``score(X, y)``, such as those of :mod:`seqregen.targets`.
     validation : {"last_item", None}, default="last_item"
         "last_item" moves each row's last item into ``validation``, unless the data has validation items
-        already; rows of one item keep it. None trains on the rows as they are.
+        already; rows of one item keep it. None hands the rows on as they are, and the recommender decides by
+        itself when to stop.
 
     Attributes
     ----------
@@ -107,6 +108,8 @@ class RegeneratedRecommender(MetaEstimatorMixin, BaseEstimator):
         if self.validation not in ("last_item", None):
             raise ValueError(f"validation must be 'last_item' or None; got {self.validation!r}.")
         rows = check_sequences(X, require_items=True)
+        if getattr(X, "ndim", None) == 2:
+            self.n_features_in_ = X.shape[1]
         if self.validation == "last_item":
             rows = hold_out_last(rows)
         self.regeneration_, training_rows = _regenerate(self.regeneration, rows)

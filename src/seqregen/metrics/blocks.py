@@ -77,7 +77,7 @@ def check_numbers(scores: np.ndarray | torch.Tensor, start: int) -> None:
     """Refuse a block with a NaN; ``start`` is the number of its first row."""
     largest = scores.max()
     # The largest number is NaN exactly where one score is, at a fraction of the price of looking for it.
-    if largest == largest:  # noqa: PLR0124
+    if largest == largest:
         return
     row, column = _first_nan(scores)
     raise ValueError(

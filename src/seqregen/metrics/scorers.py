@@ -19,7 +19,7 @@ __all__ = ["RankingScorer", "RankingScorers", "rank_held_out", "ranking_scorer",
 class RankingScorers:
     """Scorer that gives several metrics; made by :func:`ranking_scorers`."""
 
-    k: int | Iterable[int]
+    k: int | tuple[int, ...]
     exclude_history: bool
 
     def __call__(self, estimator: Any, X: Any, y: Any) -> dict[str, float]:
@@ -89,7 +89,8 @@ def ranking_scorers(k: int | Iterable[int] = (10, 20), exclude_history: bool = T
     >>> ranking_scorers(k=(10, 20))
     ranking_scorers(k=(10, 20), exclude_history=True)
     """
-    return RankingScorers(k if isinstance(k, int) else check_cutoffs(k), exclude_history)
+    cutoffs = check_cutoffs(k)
+    return RankingScorers(cutoffs if isinstance(k, Iterable) else cutoffs[0], exclude_history)
 
 
 def ranking_scorer(metric: str = "ndcg", k: int = 10, exclude_history: bool = True) -> RankingScorer:

@@ -1,0 +1,102 @@
+"""The paired bootstrap against resampling users one by one, and its statistics."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from seqregen.metrics import UNREACHABLE, ndcg_at_k, paired_bootstrap
+from seqregen.metrics.comparison import _resampled_means
+
+
+def ranks_of_two_models(shift, n_users=400, seed=0):
+    random = np.random.default_rng(seed)
+    first = random.integers(1, 60, n_users)
+    return first, np.maximum(1, first + random.integers(-5, 6, n_users) + shift)
+
+
+def test_resampling_distinct_values_is_resampling_users():
+    values = np.random.default_rng(0).choice([0.0, 0.0, 0.0, 0.5, -0.3, 1.0], 300)
+    means = _resampled_means(values, 20_000, np.random.RandomState(0))
+    drawn = np.random.default_rng(1).choice(values, (20_000, 300)).mean(axis=1)
+    assert means.mean() == pytest.approx(values.mean(), abs=1e-3)
+    assert means.std() == pytest.approx(drawn.std(), rel=0.03)
+    assert means.std() == pytest.approx(values.std() / np.sqrt(300), rel=0.03)
+    np.testing.assert_allclose(np.quantile(means, [0.025, 0.975]), np.quantile(drawn, [0.025, 0.975]), atol=3e-3)
+
+
+def test_blocks_do_not_change_the_distribution_or_lose_resamples(monkeypatch):
+    values = np.random.default_rng(0).normal(size=50)
+    monkeypatch.setattr("seqregen.metrics.comparison._COUNTS_PER_BLOCK", 170)
+    means = _resampled_means(values, 1001, np.random.RandomState(0))
+    assert means.shape == (1001,)
+    assert means.mean() == pytest.approx(values.mean(), abs=0.03)
+    assert means.std() == pytest.approx(values.std() / np.sqrt(50), rel=0.15)
+
+
+def test_a_clear_difference():
+    better, worse = ranks_of_two_models(shift=15)
+    result = paired_bootstrap(better, worse, n_resamples=2000)
+    assert result.metric == "ndcg@20"
+    assert result.difference == pytest.approx(ndcg_at_k(better, 20) - ndcg_at_k(worse, 20), abs=1e-12)
+    assert 0 < result.low < result.difference < result.high
+    assert result.p_value == pytest.approx(2 / 2001)
+    assert result.n_users == 400
+    assert "ndcg@20" in str(result)
+    mirrored = paired_bootstrap(worse, better, n_resamples=2000)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-result.high, -result.low), abs=5e-3)
+
+
+def test_no_difference():
+    ranks, _ = ranks_of_two_models(shift=0)
+    result = paired_bootstrap(ranks, ranks, n_resamples=100)
+    assert (result.difference, result.low, result.high, result.p_value) == (0, 0, 0, 1)
+
+
+def test_p_values_of_equal_models_are_uniform():
+    p_values = []
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        a, b = random.integers(1, 40, (2, 100))
+        p_values.append(paired_bootstrap(a, b, n_resamples=300, random_state=seed).p_value)
+    assert 0.01 <= np.mean(np.array(p_values) < 0.05) <= 0.11
+    assert 0.4 <= np.median(p_values) <= 0.6
+
+
+def test_seeds_are_averaged_user_by_user():
+    a, b = np.array([[1, 30], [30, 1]]), np.array([[1, UNREACHABLE]])
+    result = paired_bootstrap(a, b, metric="recall", k=10, n_resamples=100)
+    assert (result.mean_a, result.mean_b, result.difference) == (0.5, 0.5, 0.0)
+    assert result.high == 0.5
+
+
+def test_repeats_and_pickles():
+    a, b = ranks_of_two_models(shift=2)
+    result = paired_bootstrap(a, b, n_resamples=500, random_state=7)
+    assert result == paired_bootstrap(a, b, n_resamples=500, random_state=7)
+    assert result != paired_bootstrap(a, b, n_resamples=500, random_state=8)
+    assert pickle.loads(pickle.dumps(result)) == result
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1, 2], [1]), "ranks_a has 2 users and ranks_b 1"),
+        (([], [1]), "empty"),
+        ((np.ones((1, 1, 1), int), [1]), "ranks_a must have shape"),
+        (([1], [1], "precision"), "metric must be"),
+        (([1], [1], "ndcg", 0), "k must be a positive integer"),
+    ],
+)
+def test_bad_input(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        paired_bootstrap(*arguments)
+
+
+def test_bad_options():
+    with pytest.raises(ValueError, match="n_resamples must be a positive integer"):
+        paired_bootstrap([1], [1], n_resamples=0)
+    with pytest.raises(ValueError, match="confidence must lie between 0 and 1"):
+        paired_bootstrap([1], [1], confidence=95)
