@@ -3,67 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from .columns import (
+    COLUMN_DTYPES,
+    INTERACTION_COLUMNS,
+    ROW_COLUMNS,
+    DatasetStatistics,
+    Origin,
+    equal_columns,
+    missing_values,
+    renumber,
+    row_numbers,
+    take,
+)
 from .labels import same_vocabulary
 from .pairs import PatternPairs
 from .ragged import concatenate_offsets, offsets_from_lengths, take_positions
 
 __all__ = ["DatasetStatistics", "Origin", "SequenceDataset"]
-
-
-class Origin(IntEnum):
-    """Where a row of a :class:`SequenceDataset` comes from."""
-
-    ORIGINAL = 0
-    MINED = 1
-    REGENERATED = 2
-
-
-@dataclass(frozen=True)
-class DatasetStatistics:
-    """The table of statistics that papers print of a dataset."""
-
-    rows: int
-    users: int
-    items: int
-    interactions: int
-    mean_length: float
-    sparsity: float
-    mined: int
-    regenerated: int
-
-    def __str__(self) -> str:
-        lines = [f"{name.replace('_', ' '):<14}{value:>14,}" for name, value in vars(self).items() if name in _COUNTS]
-        lines.append(f"{'mean length':<14}{self.mean_length:>14.2f}")
-        lines.append(f"{'sparsity':<14}{self.sparsity:>14.4%}")
-        return "\n".join(lines)
-
-
-_COUNTS = ("rows", "users", "items", "interactions", "mined", "regenerated")
-# Columns with one value a row, and the value of a row that has none.
-_ROW_COLUMNS: dict[str, Any] = {
-    "origin": np.int8(Origin.ORIGINAL),
-    "source": np.int64(-1),
-    "memory": np.int16(-1),
-    "free_steps": np.int16(0),
-    "validation": np.int64(0),
-    "users": None,
-}
-# Columns with one value an interaction.
-_INTERACTION_COLUMNS = ("weights", "timestamps", "domains")
-_DTYPES = {
-    "origin": np.int8,
-    "source": np.int64,
-    "memory": np.int16,
-    "free_steps": np.int16,
-    "validation": np.int64,
-    "weights": np.float32,
-}
 
 
 class SequenceDataset:
@@ -123,8 +84,8 @@ class SequenceDataset:
         "items",
         "offsets",
         "vocabulary",
-        *_ROW_COLUMNS,
-        *_INTERACTION_COLUMNS,
+        *ROW_COLUMNS,
+        *INTERACTION_COLUMNS,
         "pairs",
     )
 
@@ -176,7 +137,7 @@ class SequenceDataset:
         }
         for name, column in columns.items():
             if column is not None:
-                columns[name] = np.asarray(column, dtype=_DTYPES.get(name))
+                columns[name] = np.asarray(column, dtype=COLUMN_DTYPES.get(name))
         self._assign(columns, pairs)
         self._check()
 
@@ -205,11 +166,11 @@ class SequenceDataset:
                 f"item codes must lie in 1..{self.n_items} (the size of the vocabulary); "
                 f"got {items[position]} in row {row}, position {position - offsets[row]}."
             )
-        for name in (*_ROW_COLUMNS, *_INTERACTION_COLUMNS):
+        for name in (*ROW_COLUMNS, *INTERACTION_COLUMNS):
             column = getattr(self, name)
-            expected = len(self) if name in _ROW_COLUMNS else len(items)
+            expected = len(self) if name in ROW_COLUMNS else len(items)
             if column is not None and column.shape != (expected,):
-                unit = "row" if name in _ROW_COLUMNS else "interaction"
+                unit = "row" if name in ROW_COLUMNS else "interaction"
                 raise ValueError(f"{name} must have one value a {unit}, shape ({expected},); got {column.shape}.")
         if self.pairs is not None and self.pairs.n_rows != len(self):
             raise ValueError(f"pairs are given for {self.pairs.n_rows} rows, the dataset has {len(self)}.")
@@ -247,8 +208,8 @@ class SequenceDataset:
             return NotImplemented
         if not same_vocabulary(self.vocabulary, other.vocabulary) or self.pairs != other.pairs:
             return False
-        names = ("items", "offsets", *_ROW_COLUMNS, *_INTERACTION_COLUMNS)
-        return all(_equal_columns(getattr(self, name), getattr(other, name)) for name in names)
+        names = ("items", "offsets", *ROW_COLUMNS, *INTERACTION_COLUMNS)
+        return all(equal_columns(getattr(self, name), getattr(other, name)) for name in names)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -307,7 +268,7 @@ class SequenceDataset:
         if isinstance(key, slice) and key.step in (None, 1):
             start, stop, _ = key.indices(len(self))
             return self._contiguous(start, max(start, stop))
-        return self._gather(_row_numbers(key, len(self)))
+        return self._gather(row_numbers(key, len(self)))
 
     def row_codes(self, row: int) -> np.ndarray:
         """Item codes of one row: a view."""
@@ -318,22 +279,22 @@ class SequenceDataset:
 
     def _contiguous(self, start: int, stop: int) -> SequenceDataset:
         first, last = self.offsets[start], self.offsets[stop]
-        columns = {name: _take(getattr(self, name), slice(start, stop)) for name in _ROW_COLUMNS}
-        columns |= {name: _take(getattr(self, name), slice(first, last)) for name in ("items", *_INTERACTION_COLUMNS)}
+        columns = {name: take(getattr(self, name), slice(start, stop)) for name in ROW_COLUMNS}
+        columns |= {name: take(getattr(self, name), slice(first, last)) for name in ("items", *INTERACTION_COLUMNS)}
         columns["offsets"] = self.offsets[start : stop + 1] - first
         return self._part(np.arange(start, stop), columns)
 
     def _gather(self, rows: np.ndarray) -> SequenceDataset:
         positions, offsets = take_positions(self.offsets[rows], self.lengths[rows])
-        columns = {name: _take(getattr(self, name), rows) for name in _ROW_COLUMNS}
-        columns |= {name: _take(getattr(self, name), positions) for name in ("items", *_INTERACTION_COLUMNS)}
+        columns = {name: take(getattr(self, name), rows) for name in ROW_COLUMNS}
+        columns |= {name: take(getattr(self, name), positions) for name in ("items", *INTERACTION_COLUMNS)}
         columns["offsets"] = offsets
         return self._part(rows, columns)
 
     def _part(self, rows: np.ndarray, columns: dict[str, Any]) -> SequenceDataset:
         columns["vocabulary"] = self.vocabulary
         if len(rows) and columns["source"].max() >= 0:
-            columns["source"] = _renumber(columns["source"], rows, len(self))
+            columns["source"] = renumber(columns["source"], rows, len(self))
         return _rebuild(columns, None if self.pairs is None else self.pairs.take(rows))
 
     def replace(self, **columns: Any) -> SequenceDataset:
@@ -409,7 +370,7 @@ class SequenceDataset:
             if not same_vocabulary(part.vocabulary, first.vocabulary):
                 raise ValueError(f"dataset {number} has another vocabulary than dataset 0; encode both over one.")
         starts = offsets_from_lengths(np.array([len(part) for part in parts]))
-        columns: dict[str, Any] = {name: _joined(parts, name) for name in (*_ROW_COLUMNS, *_INTERACTION_COLUMNS)}
+        columns: dict[str, Any] = {name: _joined(parts, name) for name in (*ROW_COLUMNS, *INTERACTION_COLUMNS)}
         columns["source"] = np.concatenate(
             [np.where(part.source >= 0, part.source + start, -1) for part, start in zip(parts, starts, strict=False)]
         )
@@ -461,7 +422,7 @@ class SequenceDataset:
         """Rows as lists of labels."""
         labels = self.vocabulary[self.items - 1].tolist()
         bounds = self.offsets.tolist()
-        return [labels[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+        return [labels[start:stop] for start, stop in pairwise(bounds)]
 
     def to_frame(self, library: str = "pandas") -> Any:
         """One row an interaction, as a pandas or polars frame; see :func:`seqregen.formats.to_frame`."""
@@ -495,48 +456,6 @@ def _rebuild(columns: dict[str, Any], pairs: PatternPairs | None) -> SequenceDat
     return dataset
 
 
-def _take(column: np.ndarray | None, key: Any) -> np.ndarray | None:
-    return None if column is None else column[key]
-
-
-def _row_numbers(key: Any, n_rows: int) -> np.ndarray:
-    if isinstance(key, slice):
-        return np.arange(n_rows)[key]
-    rows = np.asarray(key)
-    if rows.ndim != 1:
-        raise IndexError(f"rows are chosen by an integer, a slice, or a one-dimensional array; got {key!r}.")
-    if rows.dtype == bool:
-        if len(rows) != n_rows:
-            raise IndexError(f"a boolean index must have one value a row ({n_rows}); got {len(rows)}.")
-        return np.flatnonzero(rows)
-    if len(rows) == 0:
-        return np.zeros(0, dtype=np.int64)
-    if rows.dtype.kind not in "iu":
-        raise IndexError(f"row numbers must be integers or booleans; got dtype {rows.dtype}.")
-    rows = rows.astype(np.int64)
-    outside = (rows < -n_rows) | (rows >= n_rows)
-    if outside.any():
-        raise IndexError(f"row {rows[outside.argmax()]} of a dataset of {n_rows} rows.")
-    return np.where(rows < 0, rows + n_rows, rows)
-
-
-def _renumber(source: np.ndarray, rows: np.ndarray, n_rows: int) -> np.ndarray:
-    """Source rows as numbered in a part of the dataset; -1 where the source is not in it."""
-    place = np.full(n_rows + 1, -1, dtype=np.int64)
-    # Written backwards, so that of a row taken twice the first copy counts; slot -1 stays "none".
-    place[rows[::-1]] = np.arange(len(rows) - 1, -1, -1)
-    return place[source]
-
-
-def _equal_columns(first: np.ndarray | None, second: np.ndarray | None) -> bool:
-    if first is None or second is None:
-        return first is second
-    if first.dtype != second.dtype or first.shape != second.shape:
-        return False
-    # "not equal to itself" is how NaN, NaT and other missing values show.
-    return bool(np.all((first == second) | ((first != first) & (second != second))))
-
-
 def _joined(parts: Sequence[SequenceDataset], name: str) -> np.ndarray | None:
     columns = [getattr(part, name) for part in parts]
     known = [column for column in columns if column is not None]
@@ -544,20 +463,6 @@ def _joined(parts: Sequence[SequenceDataset], name: str) -> np.ndarray | None:
         return None
     filled = []
     for part, column in zip(parts, columns, strict=True):
-        size = len(part) if name in _ROW_COLUMNS else part.n_interactions
-        filled.append(_missing(name, known[0].dtype, size) if column is None else column)
+        size = len(part) if name in ROW_COLUMNS else part.n_interactions
+        filled.append(missing_values(name, known[0].dtype, size) if column is None else column)
     return np.concatenate(filled)
-
-
-def _missing(name: str, dtype: np.dtype, size: int) -> np.ndarray:
-    if name == "weights":
-        return np.ones(size, dtype=np.float32)
-    if name == "users":
-        return np.full(size, None, dtype=object)
-    if name in _ROW_COLUMNS:
-        return np.full(size, _ROW_COLUMNS[name])
-    if dtype.kind in "iu":
-        return np.full(size, np.iinfo(dtype).min, dtype=dtype)
-    if dtype.kind in "fmM":
-        return np.full(size, np.nan if dtype.kind == "f" else "NaT", dtype=dtype)
-    return np.full(size, None, dtype=object)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def group_rows(lengths: np.ndarray) -> list[tuple[int, int]]:
             bounds.append(start)
         longest = length
     bounds.append(len(lengths))
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(pairwise(bounds))
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ class RegeneratorNetwork(nn.Module):
         )
         self.dropout = Dropout(settings.dropout)
         # Counted in the state, so that a resumed run has the temperature of an uninterrupted one.
+        self.n_forward: Tensor
         self.register_buffer("n_forward", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -79,9 +80,7 @@ class RegeneratorNetwork(nn.Module):
 
     def encode(self, batch: PairBatch) -> Tensor:
         """Memory (n_row_tokens, d) of the distinct sources."""
-        causal = self.settings.encoder_mask == "causal" or (
-            self.settings.encoder_mask == "published" and self.training
-        )
+        causal = self.settings.encoder_mask == "causal" or (self.settings.encoder_mask == "published" and self.training)
         tokens = self.embed(batch.row_tokens, batch.row_positions)
         for layer in self.encoder:
             tokens = layer(tokens, batch.row_groups, causal=causal)
@@ -154,4 +153,3 @@ class RegeneratorNetwork(nn.Module):
 def entropy(probabilities: Tensor) -> Tensor:
     """Entropy, in nats, along the last axis."""
     return -(probabilities * torch.log(probabilities + 1e-12)).sum(-1)
-

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,82 +16,26 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import check_sequences
 from ..mining import PatternMiner
-from ..model_selection import hold_out_last
 from ..nn import initialize
-from ..pairs import PatternPairs
-from ..parameters import check_choice, check_integer, check_real, draw_seed
+from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
 from ..ragged import take_positions
 from ..sequences import Origin, SequenceDataset
 from ..targets import SASRec
 from ..training import TrainingPlan, resolve_device, train
 from ..training.checkpoints import CheckpointFile, fingerprint
 from .decoding import Decoded, DecodingSettings, decode
+from .gate import gate_mixture, gate_use
 from .network import RegeneratorNetwork, RegeneratorSettings, entropy
 from .pair_batches import PairTable, SourceRows, source_rows
 from .patterns import first_occurrences, share_of_new
+from .pretraining import pairs_of, pretraining_rows
+from .report import RegenerationReport
 
-__all__ = ["DatasetRegenerator", "RegenerationReport"]
+__all__ = ["DatasetRegenerator"]
 
 _PARTS = ("original", "mined", "regenerated")
 # Start and end stand around every sequence.
 _MARKS = 2
-
-
-@dataclass(frozen=True)
-class RegenerationReport:
-    """What regeneration made of a dataset.
-
-    Attributes
-    ----------
-    pairs : int
-        Pairs (sequence -> pattern) that the network was trained on.
-    rows_without_pattern : int
-        Original rows that contain no pattern; they are decoded all the same.
-    decodes : int
-        Rows x memories.
-    too_short : int
-        Decodes of fewer than two items, which are dropped.
-    duplicates : int
-        Decodes that equal an earlier one, which are dropped.
-    kept : int
-        Regenerated rows.
-    kept_by_memory : tuple of int
-        How many of them come from each memory first.
-    mean_length : float
-        Mean length of the regenerated rows.
-    memory_use : tuple of float
-        Mean probability that the gate gives each memory over the training pairs.
-    gate_entropy : float
-        Mean entropy (nats) of the gate of a pair: 0 is one memory for each pair.
-    memory_entropy : float
-        Entropy (nats) of ``memory_use``: 0 is one memory for all pairs, log K all memories alike.
-    share_new : float
-        Share of regenerated rows that are neither mined nor a contiguous piece of an original row.
-    """
-
-    pairs: int
-    rows_without_pattern: int
-    decodes: int
-    too_short: int
-    duplicates: int
-    kept: int
-    kept_by_memory: tuple[int, ...]
-    mean_length: float
-    memory_use: tuple[float, ...]
-    gate_entropy: float
-    memory_entropy: float
-    share_new: float
-
-    def __str__(self) -> str:
-        lines = []
-        for name, value in asdict(self).items():
-            shown = ", ".join(_number(part) for part in value) if isinstance(value, tuple) else _number(value)
-            lines.append(f"{name.replace('_', ' '):<22}{shown}")
-        return "\n".join(lines)
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
 class DatasetRegenerator(TransformerMixin, BaseEstimator):
@@ -267,7 +211,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         restricted steps, an encoder that is causal in training only, a Gumbel gate with an entropy term and
         nothing that spreads it, a learning rate with a period of 80 batches, BCE pretraining.
         """
-        published = {
+        published: dict[str, Any] = {
             "generative_rate": 1.0,
             "batch_by": "pair",
             "encoder_mask": "published",
@@ -297,8 +241,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         self._check_parameters()
         device = resolve_device(self.device)
         data = check_sequences(X, require_items=True)
-        if getattr(X, "ndim", None) == 2:
-            self.n_features_in_ = X.shape[1]
+        remember_columns(self, X)
         seeds = np.random.SeedSequence(draw_seed(self.random_state)).generate_state(4)
         self.decoding_seed_ = int(seeds[0])
         self.vocabulary_ = data.vocabulary
@@ -307,11 +250,12 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
             self.miner_ = clone(self.miner) if self.miner is not None else PatternMiner()
             self.miner_.set_params(random_state=int(seeds[1] >> 1))
             data = self.miner_.fit_transform(data)
-        self.patterns_ = (data.pairs.pattern_items, data.pairs.pattern_offsets)
-        originals = data.originals()
-        sources = self._sources(originals)
-        pairs = PairTable(sources, originals.pairs, data.n_items)
-        self.n_pairs_, self.history_, self.network_ = len(pairs), [], None
+        learnt = pairs_of(data.originals())
+        self.patterns_ = (learnt.pattern_items, learnt.pattern_offsets)
+        pairs = PairTable(self._sources(data.originals()), learnt, data.n_items)
+        self.n_pairs_ = len(pairs)
+        self.history_: list[dict[str, float]] = []
+        self.network_: RegeneratorNetwork | None = None
         self.memory_use_, self.gate_entropy_ = np.zeros(self.n_memories), 0.0
         if len(pairs) == 0:
             warnings.warn(
@@ -325,7 +269,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         network.to(device)
         self._train(network, pairs, int(seeds[3]), device)
         self.network_ = network
-        self.memory_use_, self.gate_entropy_ = _gate_use(network, pairs, self.batch_size, device)
+        self.memory_use_, self.gate_entropy_ = gate_use(network, pairs, self.batch_size, device)
         return self
 
     def _check_parameters(self) -> None:
@@ -350,9 +294,12 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"DatasetRegenerator: n_heads={self.n_heads} must divide embedding_dim={self.embedding_dim}."
             )
-        unknown = [part for part in self.include if part not in _PARTS]
-        if unknown or isinstance(self.include, str) or not self.include:
-            raise ValueError(f"DatasetRegenerator: include must be a tuple of names out of {_PARTS}; got {self.include!r}.")
+        include = self.include
+        named = isinstance(include, Collection) and not isinstance(include, str) and len(include) > 0
+        if not named or any(part not in _PARTS for part in include):
+            raise ValueError(
+                f"DatasetRegenerator: include must be a tuple of names out of {_PARTS}; got {self.include!r}."
+            )
 
     def _sources(self, originals: SequenceDataset) -> SourceRows:
         return source_rows(originals.items, originals.offsets, originals.n_items, self.max_source_length)
@@ -384,7 +331,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
                 checkpoint_dir=self.checkpoint_dir,
                 verbose=self.verbose,
             )
-            return recommender.fit(_pretraining_rows(data)).item_embeddings_
+            return recommender.fit(pretraining_rows(data)).item_embeddings_
         vectors = np.asarray(given, dtype=np.float32)
         if vectors.shape != (data.n_items, self.embedding_dim):
             raise ValueError(
@@ -401,7 +348,8 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         checkpoint = None
         if self.checkpoint_dir is not None:
             settings = asdict(network.settings) | {
-                name: getattr(self, name) for name in ("batch_size", "batch_by", "learning_rate", "schedule", "max_epochs")
+                name: getattr(self, name)
+                for name in ("batch_size", "batch_by", "learning_rate", "schedule", "max_epochs")
             }
             start = network.tokens.weight.detach().cpu().numpy()
             run = fingerprint(settings, seed, pairs.rows, pairs.tokens, pairs.sources.tokens, start)
@@ -419,7 +367,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         sample = pairs.batch(np.arange(min(len(pairs), 4 * self.batch_size)), device)
 
         def measure_gate() -> dict[str, float]:
-            mixture = _gate_mixture(network, sample)
+            mixture = gate_mixture(network, sample)
             return {
                 "gate_entropy": float(entropy(mixture).mean()),
                 "memory_entropy": float(entropy(mixture.mean(0))),
@@ -500,11 +448,10 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
     def _report(
         self, originals: SequenceDataset, decoded: Decoded, n_long: int, rows: Decoded, memory: np.ndarray
     ) -> RegenerationReport:
-        pairs = originals.pairs if originals.pairs is not None else PatternPairs.empty(len(originals))
         n_decodes, kept = len(decoded.free_steps), len(rows.free_steps)
         return RegenerationReport(
             pairs=self.n_pairs_,
-            rows_without_pattern=int(np.count_nonzero(np.diff(pairs.offsets) == 0)),
+            rows_without_pattern=int(np.count_nonzero(np.diff(pairs_of(originals).offsets) == 0)),
             decodes=n_decodes,
             too_short=n_decodes - n_long,
             duplicates=n_long - kept,
@@ -531,39 +478,8 @@ def _taken(decoded: Decoded, rows: np.ndarray) -> Decoded:
     return Decoded(decoded.items[places], offsets, decoded.free_steps[rows])
 
 
-def _pretraining_rows(data: SequenceDataset) -> SequenceDataset:
-    """Original and mined rows, with each original row's last item held out to stop on: X.validation is not read.
-
-    Mined rows may show what is held out; here that can only make the pretraining a little longer.
-    """
-    originals = hold_out_last(data.originals().replace(validation=None, pairs=None))
-    mined = data[data.origin == Origin.MINED]
-    if len(mined):
-        return originals.append(mined.items, mined.offsets, Origin.MINED)
-    return originals.append(data.pairs.pattern_items, data.pairs.pattern_offsets, Origin.MINED)
-
-
 def _schedule(name: str, n_steps: int) -> Callable[[int], float] | None:
     if name == "constant":
         return None
     half_period = 40 if name == "published" else n_steps
     return lambda step: (1 + math.cos(math.pi * step / half_period)) / 2
-
-
-@torch.no_grad()
-def _gate_mixture(network: RegeneratorNetwork, batch: Any) -> torch.Tensor:
-    targets = network.embed(batch.target_tokens, batch.target_positions)
-    return network.mixture(network.gate_logits(targets, batch), None)
-
-
-def _gate_use(
-    network: RegeneratorNetwork, pairs: PairTable, batch_size: int, device: torch.device
-) -> tuple[np.ndarray, float]:
-    """Mean probability of each memory over all pairs, and the mean entropy of a pair's probabilities."""
-    use, disorder = 0.0, 0.0
-    for first in range(0, len(pairs), batch_size):
-        chosen = np.arange(first, min(first + batch_size, len(pairs)))
-        mixture = _gate_mixture(network, pairs.batch(chosen, device))
-        use = use + mixture.double().sum(0).cpu().numpy()
-        disorder += float(entropy(mixture.double()).sum())
-    return np.asarray(use) / len(pairs), disorder / len(pairs)

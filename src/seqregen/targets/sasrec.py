@@ -137,7 +137,8 @@ class SASRec(SequentialRecommender):
     @classmethod
     def reference(cls, **changes: Any) -> SASRec:
         """The setting of DR4SR's published experiments: binary cross-entropy with one negative."""
-        return cls(**({"loss": "bce", "n_negatives": 1} | changes))
+        published: dict[str, Any] = {"loss": "bce", "n_negatives": 1}
+        return cls(**(published | changes))
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -2,8 +2,8 @@
 
 from .batches import NextItemBatch, NextItemRows, next_item_rows
 from .devices import resolve_device
-from .losses import LOSSES, NextItemLoss
 from .loop import StopRule, TrainingPlan, TrainingResult, train
+from .losses import LOSSES, NextItemLoss
 
 __all__ = [
     "LOSSES",

@@ -1,0 +1,64 @@
+"""What a regeneration made, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+__all__ = ["RegenerationReport"]
+
+
+@dataclass(frozen=True)
+class RegenerationReport:
+    """What regeneration made of a dataset.
+
+    Attributes
+    ----------
+    pairs : int
+        Pairs (sequence -> pattern) that the network was trained on.
+    rows_without_pattern : int
+        Original rows that contain no pattern; they are decoded all the same.
+    decodes : int
+        Rows x memories.
+    too_short : int
+        Decodes of fewer than two items, which are dropped.
+    duplicates : int
+        Decodes that equal an earlier one, which are dropped.
+    kept : int
+        Regenerated rows.
+    kept_by_memory : tuple of int
+        How many of them come from each memory first.
+    mean_length : float
+        Mean length of the regenerated rows.
+    memory_use : tuple of float
+        Mean probability that the gate gives each memory over the training pairs.
+    gate_entropy : float
+        Mean entropy (nats) of the gate of a pair: 0 is one memory for each pair.
+    memory_entropy : float
+        Entropy (nats) of ``memory_use``: 0 is one memory for all pairs, log K all memories alike.
+    share_new : float
+        Share of regenerated rows that are neither mined nor a contiguous piece of an original row.
+    """
+
+    pairs: int
+    rows_without_pattern: int
+    decodes: int
+    too_short: int
+    duplicates: int
+    kept: int
+    kept_by_memory: tuple[int, ...]
+    mean_length: float
+    memory_use: tuple[float, ...]
+    gate_entropy: float
+    memory_entropy: float
+    share_new: float
+
+    def __str__(self) -> str:
+        lines = []
+        for name, value in asdict(self).items():
+            shown = ", ".join(_number(part) for part in value) if isinstance(value, tuple) else _number(value)
+            lines.append(f"{name.replace('_', ' '):<22}{shown}")
+        return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
