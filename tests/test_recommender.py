@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from seqregen import Origin, SequenceDataset
 from seqregen.inputs import check_sequences
@@ -295,3 +296,17 @@ def test_bad_parameters():
     regenerated = Copier().fit_transform(make_rows())
     with pytest.raises(ValueError, match="row 40 is regenerated"):
         RegeneratedRecommender(None, MarkovRecommender()).fit(regenerated)
+
+
+CANNOT_HOLD = {
+    "check_n_features_in_after_fitting": "sequences differ in length: a row of another length than in fit is no error",
+    "check_estimators_dtypes": "predict lists 10 items by default, and this check's data has fewer: that is refused",
+}
+
+
+@parametrize_with_checks(
+    [RegeneratedRecommender(None, MarkovRecommender())], expected_failed_checks=lambda estimator: CANNOT_HOLD
+)
+@pytest.mark.filterwarnings("ignore::seqregen.inputs.UnseenItemsWarning")
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from .inputs import check_sequences
 from .labels import same_vocabulary
 from .model_selection import hold_out_last
+from .parameters import remember_columns
 from .sequences import SequenceDataset
 
 __all__ = ["RegeneratedRecommender"]
@@ -108,8 +109,7 @@ class RegeneratedRecommender(MetaEstimatorMixin, BaseEstimator):
         if self.validation not in ("last_item", None):
             raise ValueError(f"validation must be 'last_item' or None; got {self.validation!r}.")
         rows = check_sequences(X, require_items=True)
-        if getattr(X, "ndim", None) == 2:
-            self.n_features_in_ = X.shape[1]
+        remember_columns(self, X)
         if self.validation == "last_item":
             rows = hold_out_last(rows)
         self.regeneration_, training_rows = _regenerate(self.regeneration, rows)
