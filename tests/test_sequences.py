@@ -1,0 +1,339 @@
+"""The container: indexing, sums, and that nothing changes under one's hands."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from dataset_strategies import full_datasets, plain_datasets
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.model_selection import KFold, train_test_split
+from sklearn.utils import _safe_indexing, resample
+from sklearn.utils.validation import _num_samples, indexable
+
+from seqregen import Origin, SequenceDataset
+from seqregen.pairs import PatternPairs
+
+ROWS = [["tea", "milk", "tea"], ["salt"], [], ["milk", "salt"], ["tea", "salt", "milk", "tea"]]
+
+
+@pytest.fixture
+def data():
+    return SequenceDataset.from_sequences(ROWS)
+
+
+@pytest.fixture
+def regenerated(data):
+    """Five original rows, one mined, two regenerated from rows 0 and 3."""
+    mined = data.append(np.array([1, 2]), np.array([0, 2]), Origin.MINED)
+    return mined.append(
+        np.array([3, 1, 2, 2, 1]),
+        np.array([0, 3, 5]),
+        Origin.REGENERATED,
+        source=np.array([0, 3]),
+        memory=np.array([0, 4]),
+        free_steps=np.array([1, 0]),
+    )
+
+
+# Indexing
+
+
+def test_a_row_is_an_array_of_labels(data):
+    assert [row.tolist() for row in data] == ROWS
+    assert data[0].tolist() == ROWS[0]
+    assert data[-1].tolist() == ROWS[-1]
+    assert data[np.int64(3)].tolist() == ROWS[3]
+    assert len(data) == 5
+    assert data.shape == (5,)
+
+
+KEYS = {
+    "slice": slice(1, 4),
+    "stepped slice": slice(None, None, -2),
+    "slice beyond the end": slice(3, 99),
+    "backward empty slice": slice(4, 1),
+    "integer array": np.array([3, 0, 0, 2]),
+    "negative integers": np.array([-1, -5]),
+    "unsigned integers": np.array([3, 1], dtype=np.uint8),
+    "boolean array": np.array([True, False, True, False, True]),
+    "list of integers": [4, 2],
+    "list of booleans": [False, True, True, False, False],
+    "empty list": [],
+    "range": range(2, 5),
+}
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+def test_indexing_agrees_with_an_array_of_rows(data, key):
+    expected = np.fromiter(ROWS, dtype=object)[key].tolist()
+    assert data[key].to_lists() == expected
+    assert data[key, ...].to_lists() == expected
+    assert _safe_indexing(data, key if not isinstance(key, range) else list(key)).to_lists() == expected
+    assert data[key].vocabulary is data.vocabulary
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (5, "row 5 of a dataset of 5 rows"),
+        (-6, "row -6 of a dataset of 5 rows"),
+        ([0, 7], "row 7 of a dataset of 5 rows"),
+        (np.array([-6]), "row -6 of a dataset of 5 rows"),
+        ([True, False], "one value a row"),
+        ([0.5, 1.5], "must be integers or booleans"),
+        (["tea"], "must be integers or booleans"),
+        (np.zeros((2, 2), dtype=int), "one-dimensional"),
+        ((0, 1), "one axis"),
+        (None, "one-dimensional"),
+    ],
+)
+def test_wrong_keys_say_what_is_wrong(data, key, message):
+    with pytest.raises(IndexError, match=message):
+        data[key]
+
+
+def test_slices_and_rows_share_memory(data):
+    data = data.replace(weights=np.ones(data.n_interactions))
+    part = data[1:4]
+    assert np.shares_memory(part.items, data.items)
+    assert np.shares_memory(part.weights, data.weights)
+    assert np.shares_memory(data.row_codes(0), data.items)
+    assert np.shares_memory(data.replace(weights=None).items, data.items)
+
+
+@given(st.data())
+def test_indexing_twice_is_indexing_once(draw):
+    data = draw.draw(full_datasets().filter(len))
+    # Distinct rows: of a row taken twice, sources point to the first copy that is there.
+    rows = st.permutations(range(len(data)))
+    first = np.array(draw.draw(rows)[: draw.draw(st.integers(1, len(data)))])
+    second = np.array(draw.draw(st.permutations(range(len(first))))[: draw.draw(st.integers(0, len(first)))], dtype=int)
+    assert data[first][second] == data[first[second]]
+
+
+@given(plain_datasets().filter(len), st.data())
+def test_indexing_with_repeated_rows_twice_is_indexing_once(data, draw):
+    first = np.array(draw.draw(st.lists(st.integers(-len(data), len(data) - 1), min_size=1, max_size=9)))
+    second = np.array(draw.draw(st.lists(st.integers(0, len(first) - 1), max_size=9)), dtype=int)
+    assert data[first][second] == data[first[second]]
+    assert data[first].to_lists() == [data.to_lists()[row] for row in first]
+
+
+@given(full_datasets(), st.integers(-9, 9), st.integers(-9, 9))
+def test_a_slice_is_a_gather(data, start, stop):
+    assert data[start:stop] == data[np.arange(len(data))[start:stop]]
+
+
+# What scikit-learn does with it
+
+
+def test_scikit_learn_splits_it(data):
+    assert _num_samples(data) == 5
+    assert indexable(data, None)[0] is data
+    train, test = train_test_split(data, test_size=2, random_state=0)
+    assert isinstance(train, SequenceDataset)
+    assert sorted(map(str, train.to_lists() + test.to_lists())) == sorted(map(str, ROWS))
+    for train_rows, test_rows in KFold(5).split(data):
+        assert len(data[train_rows]) == 4
+        assert data[test_rows].to_lists() == [ROWS[test_rows[0]]]
+    assert len(resample(data, n_samples=9, random_state=0)) == 9
+
+
+def test_numpy_does_not_take_it_for_an_array(data):
+    assert not hasattr(data, "__array__")
+
+
+# Equality, immutability, copies
+
+
+def test_equality(data):
+    assert data == SequenceDataset.from_sequences(ROWS)
+    assert data != SequenceDataset.from_sequences(ROWS[:4])
+    assert data != data.replace(weights=np.ones(data.n_interactions))
+    assert data != data.replace(vocabulary=np.array(["a", "b", "c"], dtype=object))
+    assert data != data.replace(pairs=PatternPairs.empty(len(data)))
+    assert data != ROWS
+    missing = data.replace(timestamps=np.full(data.n_interactions, np.nan))
+    assert missing == missing.replace(timestamps=missing.timestamps.copy())
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(data)
+
+
+def test_it_cannot_be_changed(data):
+    with pytest.raises(AttributeError, match=r"replace\(items=...\)"):
+        data.items = np.zeros(3)
+    with pytest.raises(ValueError, match="read-only"):
+        data.items[0] = 2
+    with pytest.raises(ValueError, match="read-only"):
+        data[1:].items[0] = 2
+
+
+def test_the_callers_array_stays_writeable():
+    items = np.array([1, 2])
+    SequenceDataset(items, np.array([0, 2]), np.array([5, 6]))
+    items[0] = 2
+    assert items.flags.writeable
+
+
+def test_replace_names_unknown_columns(data):
+    with pytest.raises(TypeError, match="unknown column 'weight'"):
+        data.replace(weight=None)
+
+
+@given(full_datasets())
+def test_pickling_keeps_everything(data):
+    again = pickle.loads(pickle.dumps(data))
+    assert again == data
+    assert not again.items.flags.writeable
+
+
+def test_works_on_read_only_memory_maps(data, tmp_path):
+    data = data.replace(weights=np.arange(data.n_interactions))
+    joblib.dump(data, tmp_path / "data.joblib")
+    mapped = joblib.load(tmp_path / "data.joblib", mmap_mode="r")
+    assert not mapped.items.flags.writeable
+    assert mapped == data
+    assert mapped[[4, 0]] == data[[4, 0]]
+    assert mapped[1:3] == data[1:3]
+    np.save(tmp_path / "items.npy", data.items)
+    items = np.load(tmp_path / "items.npy", mmap_mode="r")
+    opened = SequenceDataset(items, data.offsets, data.vocabulary)
+    assert opened.to_lists() == ROWS
+    assert np.shares_memory(opened.items, items)
+
+
+# Sums
+
+
+def test_sources_follow_their_rows(regenerated):
+    assert regenerated.source.tolist() == [-1] * 6 + [0, 3]
+    part = regenerated[[7, 3, 6]]
+    assert part.source.tolist() == [1, -1, -1]
+    assert part.memory.tolist() == [4, -1, 0]
+    assert regenerated[3:].source.tolist() == [-1, -1, -1, -1, 0]
+
+
+def test_append_puts_rows_behind(data, regenerated):
+    assert regenerated[:5].to_lists() == ROWS
+    assert regenerated.origin.tolist() == [0] * 5 + [1, 2, 2]
+    assert regenerated.free_steps.tolist() == [0] * 6 + [1, 0]
+    assert regenerated.originals().to_lists() == ROWS
+    assert regenerated.n_original == 5
+    assert data.originals() is data
+
+
+def test_originals_must_come_first(regenerated):
+    with pytest.raises(ValueError, match="original rows must come first; row 0 is regenerated"):
+        _ = regenerated[[7, 0]].n_original
+
+
+def test_concatenation_fills_what_a_part_does_not_have(data):
+    weighted = data[:2].replace(
+        weights=np.full(4, 0.5), users=np.array([8, 9]), timestamps=np.arange(4).astype("datetime64[s]")
+    )
+    joined = SequenceDataset.concatenate([weighted, data[2:]])
+    assert joined.to_lists() == ROWS
+    assert joined.weights.tolist() == [0.5] * 4 + [1.0] * 6
+    assert joined.users.tolist() == [8, 9, None, None, None]
+    assert np.isnat(joined.timestamps[4:]).all()
+    assert joined.validation is None
+
+
+def test_concatenation_moves_sources(regenerated):
+    joined = SequenceDataset.concatenate([regenerated, regenerated])
+    assert joined.source[8:].tolist() == [-1] * 6 + [8, 11]
+
+
+@given(full_datasets(), st.integers(0, 6))
+def test_parts_concatenate_to_the_whole(data, cut):
+    joined = SequenceDataset.concatenate([data[:cut], data[cut:]])
+    assert joined.replace(source=data.source) == data
+    # A row that lost its source, because that is in the other part, does not get it back.
+    kept = (data.source < cut) == (np.arange(len(data)) < cut)
+    assert np.array_equal(joined.source, np.where(kept, data.source, -1))
+
+
+def test_concatenation_of_pairs(data):
+    first = PatternPairs(np.array([0, 1, 1]), np.array([0]), np.array([1, 2]), np.array([0, 2]))
+    second = PatternPairs(np.array([0, 0, 2, 2]), np.array([0, 1]), np.array([2, 3, 3, 1]), np.array([0, 2, 4]))
+    joined = SequenceDataset.concatenate([data[:2].replace(pairs=first), data[2:].replace(pairs=second)])
+    assert joined.pairs.patterns.tolist() == [0, 1, 2]
+    assert joined.pairs.offsets.tolist() == [0, 1, 1, 1, 3, 3]
+    assert joined[3:4].pairs.patterns.tolist() == [1, 2]
+
+
+def test_concatenation_refuses_other_vocabularies_and_nothing(data):
+    with pytest.raises(ValueError, match="dataset 1 has another vocabulary"):
+        SequenceDataset.concatenate([data, SequenceDataset.from_sequences([["x"]])])
+    with pytest.raises(ValueError, match="nothing to concatenate"):
+        SequenceDataset.concatenate([])
+
+
+def test_histories_end_with_the_validation_item(regenerated):
+    held_out = regenerated.replace(validation=np.array([2, 0, 3, 1, 1, 0, 0, 0]), users=np.arange(8))
+    histories = held_out.histories()
+    labels = [None, *held_out.vocabulary]
+    expected = [row + ([labels[code]] if code else []) for row, code in zip(ROWS, [2, 0, 3, 1, 1], strict=True)]
+    assert histories.to_lists() == expected
+    assert histories.validation is None
+    assert histories.users.tolist() == [0, 1, 2, 3, 4]
+
+
+# Columns that do not fit together
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"offsets": np.array([1, 3])}, "start with 0"),
+        ({"offsets": np.array([0, 3, 1, 10])}, "row 1 would have a negative length"),
+        ({"offsets": np.array([0, 9])}, "offsets end at 9, but there are 10 items"),
+        ({"items": np.zeros(10, dtype=int)}, r"lie in 1\.\.3 .* got 0 in row 0, position 0"),
+        ({"items": np.array([1] * 9 + [4])}, "got 4 in row 4, position 3"),
+        ({"weights": np.ones(3)}, "weights must have one value for each interaction"),
+        ({"users": np.arange(3)}, r"users must have one value for each row, shape \(5,\); got \(3,\)"),
+        ({"pairs": PatternPairs.empty(2)}, "pairs are given for 2 rows, the dataset has 5"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(data, change, message):
+    with pytest.raises(ValueError, match=message):
+        data.replace(**change)
+
+
+# What it says
+
+
+def test_repr_and_html(data, regenerated):
+    assert repr(data) == "SequenceDataset(5 rows, 3 items, 10 interactions, mean length 2.0)"
+    assert "8 rows (5 original, 1 mined, 2 regenerated)" in repr(regenerated)
+    assert "validation items held out" in repr(data.replace(validation=np.zeros(5, dtype=int)))
+    html = regenerated._repr_html_()
+    assert html.count("<tr>") == html.count("</tr>") == 8
+    assert "<td>17</td>" in html
+
+
+def test_describe_of_no_rows(data):
+    facts = data[:0].describe()
+    assert (facts.rows, facts.interactions, facts.mean_length, facts.sparsity) == (0, 0, 0.0, 1.0)
+    assert "0 rows" in repr(data[:0])
+
+
+@pytest.mark.data
+def test_describe_gives_the_published_table_of_beauty(request):
+    home = Path(os.environ.get("SEQREGEN_DATA", request.config.rootpath.parent / "shared" / "data"))
+    path = home / "amazon-beauty.txt"
+    if not path.is_file():
+        pytest.skip("amazon-beauty.txt is not there; set SEQREGEN_DATA to its directory")
+    from seqregen.datasets import load_sequences
+
+    facts = load_sequences(path).describe()
+    assert (facts.users, facts.items, facts.interactions) == (22363, 12101, 198502)
+    assert round(facts.mean_length, 1) == 8.9
+    assert f"{facts.sparsity:.2%}" == "99.93%"
+    assert "198,502" in str(facts)
