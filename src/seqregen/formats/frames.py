@@ -11,7 +11,7 @@ from ..labels import LabelError, blocks
 from ..ragged import offsets_from_lengths, position_in_row, row_of_position
 from ..sequences import Origin, SequenceDataset
 from .columns import encode_column, package_of, value_column
-from .lists import convert_arrow_lists
+from .lists import convert_arrow_lists, is_list_type
 
 __all__ = ["convert_table", "from_frame", "to_frame"]
 
@@ -184,19 +184,19 @@ def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
 
 def _list_columns(frame: Any, names: Sequence) -> list:
     package = package_of(frame)
-    if package == "pandas":
-        return [name for name in names if _is_pandas_list(frame[name])]
-    return [name for name in names if "list" in str(frame.schema[name] if package == "polars" else _type(frame, name))]
+    if package == "polars":
+        import polars as pl
 
-
-def _type(frame: Any, name: str) -> Any:
-    return frame.schema.field(name).type
+        return [name for name in names if isinstance(frame.schema[name], (pl.List, pl.Array))]
+    if package == "pyarrow":
+        return [name for name in names if is_list_type(frame.schema.field(name).type)]
+    return [name for name in names if _is_pandas_list(frame[name])]
 
 
 def _is_pandas_list(column: Any) -> bool:
     if hasattr(column.dtype, "pyarrow_dtype"):
-        return "list" in str(column.dtype.pyarrow_dtype)
-    return column.dtype == object and len(column) > 0 and isinstance(column.iloc[0], (list, tuple, np.ndarray))
+        return is_list_type(column.dtype.pyarrow_dtype)
+    return column.dtype.kind == "O" and len(column) > 0 and isinstance(column.iloc[0], (list, tuple, np.ndarray))
 
 
 def _convert_list_column(column: Any, name: str) -> SequenceDataset:

@@ -11,7 +11,7 @@ from ..ragged import offsets_from_lengths
 from ..sequences import SequenceDataset
 from .columns import encode_column, package_of
 
-__all__ = ["convert_arrow_lists"]
+__all__ = ["convert_arrow_lists", "is_list_type"]
 
 
 def convert_arrow_lists(array: Any, name: str = "X") -> SequenceDataset:
@@ -80,16 +80,20 @@ def _split_arrow(array: Any, name: str) -> tuple[np.ndarray, Any]:
     import pyarrow.compute as pc
 
     type_ = getattr(array, "type", None)
-    is_list = type_ is not None and (
-        pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)
-    )
-    if not is_list:
+    if type_ is None or not is_list_type(type_):
         raise _no_lists(name, f"a pyarrow array of {type_}" if type_ is not None else type(array).__name__)
     if array.null_count:
         raise _null_row(name, pc.index(pc.is_null(array), True).as_py())
     lengths = pc.list_value_length(array)
     lengths = lengths.to_numpy() if isinstance(lengths, pa.ChunkedArray) else lengths.to_numpy(zero_copy_only=False)
     return lengths.astype(np.int64), pc.list_flatten(array)
+
+
+def is_list_type(type_: Any) -> bool:
+    """Whether an Arrow type is one of lists."""
+    from pyarrow import types
+
+    return types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_)
 
 
 def _no_lists(name: str, what: str) -> ValueError:

@@ -1,0 +1,162 @@
+"""Labels become codes, whatever kind they are."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pytest
+from dataset_strategies import FLOATS, INTEGERS, WORDS
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqregen.labels import (
+    LabelError,
+    as_label_array,
+    blocks,
+    build_vocabulary,
+    encode_labels,
+    is_missing,
+    same_vocabulary,
+)
+
+TUPLES = st.tuples(st.integers(0, 3), WORDS)
+KINDS = st.sampled_from([INTEGERS, st.integers(-5, 5), FLOATS, WORDS, TUPLES, st.booleans(), st.binary(max_size=3)])
+
+
+@given(KINDS.flatmap(st.lists))
+def test_codes_stand_for_the_labels(labels):
+    vocabulary, codes = build_vocabulary(as_label_array(labels))
+    assert vocabulary[codes - 1].tolist() == labels
+    assert len(set(vocabulary.tolist())) == len(vocabulary)
+    assert set(vocabulary.tolist()) == set(labels)
+    assert vocabulary.tolist() == sorted(set(labels))
+    assert encode_labels(as_label_array(labels), vocabulary).tolist() == codes.tolist()
+
+
+@given(KINDS.flatmap(lambda kind: st.tuples(st.lists(kind, unique=True), st.lists(kind))))
+def test_unknown_labels_have_code_zero(catalogue_and_labels):
+    catalogue, labels = catalogue_and_labels
+    codes = encode_labels(as_label_array(labels), as_label_array(catalogue))
+    assert codes.tolist() == [catalogue.index(label) + 1 if label in catalogue else 0 for label in labels]
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array([-(2**63), 0, 2**63 - 1]), np.array([0, 10**9]), np.array([7]), np.arange(70_000) * 3]
+)
+def test_narrow_and_wide_integers(labels):
+    vocabulary, codes = build_vocabulary(labels)
+    assert vocabulary.tolist() == sorted(labels.tolist())
+    assert np.array_equal(vocabulary[codes - 1], labels)
+    probes = np.concatenate([labels, [-(2**63), 2**63 - 1, 5]])
+    known = {label: code for code, label in enumerate(vocabulary.tolist(), start=1)}
+    assert encode_labels(probes, vocabulary).tolist() == [known.get(label, 0) for label in probes.tolist()]
+
+
+def test_many_labels_are_coded_by_blocks():
+    labels = np.random.default_rng(0).integers(-1000, 1000, size=(1 << 20) + 5)
+    vocabulary, codes = build_vocabulary(labels)
+    expected, inverse = np.unique(labels, return_inverse=True)
+    assert np.array_equal(vocabulary, expected)
+    assert np.array_equal(codes, inverse + 1)
+    assert np.array_equal(encode_labels(labels, vocabulary), codes)
+
+
+def test_labels_that_cannot_be_compared_stay_in_order_of_appearance():
+    vocabulary, codes = build_vocabulary(as_label_array([(1, "a"), ("a", 1), (1, "a")]))
+    assert vocabulary.tolist() == [(1, "a"), ("a", 1)]
+    assert codes.tolist() == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "dtype"),
+    [
+        ([1, np.int8(2)], np.int64),
+        ([0.5, np.float32(2)], np.float64),
+        (["a", np.str_("b")], object),
+        ([True, False], object),
+        (np.array(["a", "b"]), object),
+        (np.array([1, 2], dtype=np.uint8), np.int64),
+        (np.array([1, 2], dtype=np.float32), np.float64),
+        (np.array([True, False]), object),
+        (np.array(["2020-01-01"], dtype="datetime64[D]"), object),
+        ([2**70, 2**71], object),
+        ([(1, 2), (3, 4)], object),
+        ([], np.int64),
+        ((number for number in (1, 2)), np.int64),
+    ],
+)
+def test_dtypes(labels, dtype):
+    array = as_label_array(labels)
+    assert array.dtype == dtype
+    assert array.ndim == 1
+
+
+def test_tuples_of_one_length_stay_labels():
+    assert as_label_array([(1, 2), (3, 4)]).tolist() == [(1, 2), (3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "position", "message"),
+    [
+        ([1, None, 2], 1, "missing"),
+        (["a", "b", float("nan")], 2, "missing"),
+        ([1, float("nan")], 1, "missing"),
+        ([0.5, float("nan")], 1, "NaN"),
+        (np.array([0.5, np.nan]), 1, "NaN"),
+        ([0.5, float("inf")], 1, "inf"),
+        (np.array(["2020-01-01", "NaT"], dtype="datetime64[D]"), 1, "NaT"),
+        ([1, "a"], 1, "'a' is of kind string, the ones before are of kind integer"),
+        (["a", 1], 1, "kind integer, .* kind string"),
+        ([1, True], 1, "kind boolean"),
+        ([1, 2.5], 1, "kind float"),
+        ([(1, 2), "a"], 1, "kind string, .* kind tuple"),
+        (np.array([1, 2**63], dtype=np.uint64), 1, "does not fit in 64 bits"),
+        ([["a"], ["b"]], 0, "hashable"),
+        ([(1, 2), ([], 1)], 1, "not hashable"),
+        ([{"a": 1}], 0, "hashable"),
+    ],
+)
+def test_labels_that_cannot_be_items(labels, position, message):
+    with pytest.raises(LabelError, match=message) as caught:
+        as_label_array(labels)
+    assert caught.value.position == position
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([1j]), "Complex"),
+        ([1j, 2j], "Complex"),
+        (np.array([(1, 2)], dtype=[("a", int), ("b", int)]), "not supported"),
+    ],
+)
+def test_arrays_that_cannot_be_items(labels, message):
+    with pytest.raises(ValueError, match=message):
+        as_label_array(labels)
+
+
+def test_dates_are_labels_like_any_other():
+    days = [datetime.date(2020, 1, 2), datetime.date(2020, 1, 1)]
+    assert build_vocabulary(as_label_array(days))[0].tolist() == sorted(days)
+
+
+def test_missing_values():
+    assert is_missing(np.array([1.0, np.nan])).tolist() == [False, True]
+    assert is_missing(np.array(["NaT", "2020"], dtype="datetime64[D]")).tolist() == [True, False]
+    assert is_missing(np.array([None, "a", float("nan")], dtype=object)).tolist() == [True, False, True]
+    assert is_missing(np.array([0, 1])).tolist() == [False, False]
+
+
+def test_same_vocabulary():
+    first = np.array([1, 2])
+    assert same_vocabulary(first, first.copy())
+    assert not same_vocabulary(first, first[::-1])
+    assert not same_vocabulary(first, first.astype(float))
+    assert not same_vocabulary(first, np.array([1, 2, 3]))
+
+
+@given(st.integers(0, 50), st.integers(1, 20))
+def test_blocks_cover_everything_once(length, size):
+    covered = [place for block in blocks(length, size) for place in range(length)[block]]
+    assert covered == list(range(length))
