@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -31,7 +32,7 @@ def test_every_position_once_an_epoch(rows, batch_size, max_length, seed):
     table = next_item_rows(dataset_of(rows), max_length)
     used = [row[-max_length - 1 :] for row in rows]
     expected = Counter(
-        (item, target, place) for row in used for place, (item, target) in enumerate(zip(row, row[1:], strict=False))
+        (item, target, place) for row in used for place, (item, target) in enumerate(itertools.pairwise(row))
     )
     assert table.n_positions == expected.total()
     assert len(table) == sum(len(row) > 1 for row in rows)

@@ -12,7 +12,7 @@ import lines
 import numpy as np
 import pytest
 import torch
-from lines import CPU, Line, dies_in, measure_of, run
+from lines import CPU, Line, dies_in, run
 from torch import nn
 
 from seqregen.nn import Dropout

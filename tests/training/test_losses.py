@@ -94,7 +94,7 @@ def test_gradients_are_those_of_finite_differences(problem, name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_accumulated_gradients_are_the_same(problem, name):
     loss = NextItemLoss(name, N_ITEMS, 3)
-    states, table, targets = problem
+    states, table, _targets = problem
     expected = torch.autograd.grad(loss.per_position(*problem, np.random.default_rng(1)).sum(), (states, table))
     table.grad = torch.zeros_like(table)
     with accumulating_gradients():
@@ -105,7 +105,7 @@ def test_accumulated_gradients_are_the_same(problem, name):
 
 @pytest.mark.parametrize("scores_at_once", [1, 2 * N_ITEMS, 4 * N_ITEMS + 3])
 def test_ce_in_blocks_is_ce(problem, scores_at_once, monkeypatch):
-    states, table, targets = problem
+    states, table, _targets = problem
     weights = torch.linspace(0.1, 2, N_POSITIONS, dtype=torch.float64)
     loss = NextItemLoss("ce", N_ITEMS, 1)
     whole = loss.per_position(*problem, np.random.default_rng(1))

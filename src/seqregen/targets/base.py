@@ -80,6 +80,8 @@ class SequentialRecommender(BaseEstimator, metaclass=ABCMeta):
 
     # Lets predict(X, k=...) pass through a Pipeline whether metadata routing is on or off.
     __metadata_request__predict = {"k": True, "exclude_history": True}  # noqa: RUF012
+    # With routing on, Pipeline.score passes sample_weight=None to every last step and fails where it is not known.
+    __metadata_request__score = {"sample_weight": None}  # noqa: RUF012
 
     @abstractmethod
     def _make_network(self, n_items: int) -> NextItemNetwork:
