@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -17,6 +15,7 @@ from sklearn.utils import _safe_indexing, resample
 from sklearn.utils.validation import _num_samples, indexable
 
 from seqregen import Origin, SequenceDataset
+from seqregen.datasets import load_sequences
 from seqregen.pairs import PatternPairs
 
 ROWS = [["tea", "milk", "tea"], ["salt"], [], ["milk", "salt"], ["tea", "salt", "milk", "tea"]]
@@ -325,14 +324,8 @@ def test_describe_of_no_rows(data):
 
 
 @pytest.mark.data
-def test_describe_gives_the_published_table_of_beauty(request):
-    home = Path(os.environ.get("SEQREGEN_DATA", request.config.rootpath.parent / "shared" / "data"))
-    path = home / "amazon-beauty.txt"
-    if not path.is_file():
-        pytest.skip("amazon-beauty.txt is not there; set SEQREGEN_DATA to its directory")
-    from seqregen.datasets import load_sequences
-
-    facts = load_sequences(path).describe()
+def test_describe_gives_the_published_table_of_beauty(real_file):
+    facts = load_sequences(real_file("amazon-beauty.txt")).describe()
     assert (facts.users, facts.items, facts.interactions) == (22363, 12101, 198502)
     assert round(facts.mean_length, 1) == 8.9
     assert f"{facts.sparsity:.2%}" == "99.93%"

@@ -1,0 +1,22 @@
+"""What tests of several rooms share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_file(request):
+    """The path of a real data file by name; the test is skipped where it is not there."""
+
+    def find(name):
+        home = os.environ.get("SEQREGEN_DATA", request.config.rootpath.parent / "shared" / "data")
+        path = Path(home) / name
+        if not path.is_file():
+            pytest.skip(f"{name} is not there; set SEQREGEN_DATA to its directory")
+        return path
+
+    return find

@@ -1,0 +1,263 @@
+"""Long frames, in and out."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from dataset_strategies import FLOATS, INTEGERS, WORDS, plain_datasets
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqregen import Origin, SequenceDataset
+from seqregen.formats import from_frame, to_frame
+
+LIBRARIES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "lazy": pl.LazyFrame, "pyarrow": pa.table}
+over_libraries = pytest.mark.parametrize("make", LIBRARIES.values(), ids=LIBRARIES)
+
+
+@over_libraries
+def test_rows_are_users_sorted_by_time(make):
+    frame = make({"user": ["v", "u", "v", "u", "v"], "item": [5, 6, 7, 8, 9], "time": [3, 9, 1, 2, 2]})
+    dataset = from_frame(frame)
+    assert dataset.users.tolist() == ["v", "u"]
+    assert dataset.to_lists() == [[7, 9, 5], [8, 6]]
+    assert dataset.timestamps.tolist() == [1, 2, 3, 2, 9]
+
+
+@over_libraries
+def test_equal_times_and_equal_rows_keep_the_order_of_the_frame(make):
+    frame = make({"user": [1, 2, 1, 1, 2, 1], "item": list("cbaaxb"), "time": [5, 5, 5, 5, 5, 1]})
+    assert from_frame(frame).to_lists() == [["b", "c", "a", "a"], ["b", "x"]]
+
+
+@over_libraries
+def test_without_times_the_order_of_the_frame_counts(make):
+    columns = {"user": [1, 2, 1], "item": ["b", "c", "a"]}
+    assert from_frame(make(columns)).to_lists() == [["b", "a"], ["c"]]
+    assert from_frame(make(columns)).timestamps is None
+    assert from_frame(make({**columns, "time": [2, 2, 1]}), time=None).to_lists() == [["b", "a"], ["c"]]
+
+
+@over_libraries
+def test_other_names_and_carried_columns(make):
+    frame = make({"u": [1, 1], "i": ["b", "a"], "when": [2, 1], "weight": [0.5, 2.0], "domain": ["food", "books"]})
+    dataset = from_frame(frame, user="u", item="i", time="when")
+    assert dataset.to_lists() == [["a", "b"]]
+    assert dataset.weights.tolist() == [2.0, 0.5]
+    assert dataset.domains.tolist() == ["books", "food"]
+
+
+KINDS = [INTEGERS, st.integers(0, 5), WORDS, FLOATS]
+
+
+@given(st.sampled_from(KINDS).flatmap(lambda kind: st.lists(st.tuples(kind, kind, st.integers(0, 9)), min_size=1)))
+def test_agrees_with_sorting_lists(interactions):
+    expected: dict = {}
+    for user, item, time in interactions:
+        expected.setdefault(user, []).append((time, item))
+    for rows in expected.values():
+        rows.sort(key=lambda pair: pair[0])
+    columns = dict(zip(("user", "item", "time"), map(list, zip(*interactions, strict=True)), strict=True))
+    datasets = [from_frame(make(columns)) for make in LIBRARIES.values()]
+    for dataset in datasets:
+        assert dataset.users.tolist() == list(expected)
+        assert dataset.to_lists() == [[item for _, item in rows] for rows in expected.values()]
+        assert dataset == datasets[0]
+
+
+TIMES = ["2020-01-02T03:04:05", "2020-01-01T00:00:00", "2020-01-01T00:00:01"]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        np.array(TIMES, dtype="datetime64[ns]"),
+        np.array(TIMES, dtype="datetime64[s]"),
+        pd.Series(pd.to_datetime(TIMES)).dt.tz_localize("Asia/Tokyo"),
+        pd.Series(pd.to_datetime(TIMES), dtype=pd.ArrowDtype(pa.timestamp("us"))),
+        pd.Series([9, 1, 2], dtype="Int64"),
+        pd.Series([9, 1, 2], dtype=pd.ArrowDtype(pa.int32())),
+        np.array([9.5, 1.5, 2.5], dtype=np.float32),
+        np.array([9, 1, 2], dtype="timedelta64[s]"),
+        np.array([9, 1, 2], dtype=np.uint8),
+    ],
+)
+def test_kinds_of_time(times):
+    dataset = from_frame(pd.DataFrame({"user": [1, 1, 1], "item": ["c", "a", "b"], "time": times}))
+    assert dataset.to_lists() == [["a", "b", "c"]]
+    assert dataset.timestamps.dtype.kind in "iufmM"
+
+
+def test_times_with_a_zone_become_utc():
+    times = pd.Series(pd.to_datetime(["2020-01-01T09:00"])).dt.tz_localize("Asia/Tokyo")
+    dataset = from_frame(pd.DataFrame({"user": [1], "item": [1], "time": times}))
+    assert dataset.timestamps[0] == np.datetime64("2020-01-01T00:00")
+
+
+@pytest.mark.parametrize("dtype", ["object", "str", "category", "string[pyarrow]", pd.ArrowDtype(pa.string())])
+def test_kinds_of_strings_in_pandas(dtype):
+    frame = pd.DataFrame({"user": ["u", "v", "u"], "item": ["b", "a", "c"]}).astype(dtype)
+    dataset = from_frame(frame)
+    assert dataset == from_frame(pl.DataFrame({"user": ["u", "v", "u"], "item": ["b", "a", "c"]}))
+    assert dataset.vocabulary.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint32", "Int64", pd.ArrowDtype(pa.int16()), "object", "category"])
+def test_kinds_of_integers_in_pandas(dtype):
+    dataset = from_frame(pd.DataFrame({"user": [3, 1, 3], "item": [9, 0, 7]}).astype(dtype))
+    assert dataset.vocabulary.dtype == np.int64
+    assert dataset.users.tolist() == [3, 1]
+    assert dataset.to_lists() == [[9, 7], [0]]
+
+
+def test_unused_categories_are_no_items():
+    items = pd.Categorical(["b", "a"], categories=["z", "b", "a"])
+    assert from_frame(pd.DataFrame({"user": [1, 1], "item": items})).vocabulary.tolist() == ["a", "b"]
+    used = pa.array(["z", "b", "a"]).dictionary_encode()[1:]
+    assert from_frame(pa.table({"user": [1, 1], "item": used})).vocabulary.tolist() == ["a", "b"]
+
+
+# Bad frames
+
+BASE = {"user": ["u", "v", "w"], "item": ["a", "b", "c"], "time": [1.0, 2.0, 3.0]}
+
+
+@over_libraries
+@pytest.mark.parametrize("column", ["user", "item", "time"])
+def test_missing_values_are_placed(make, column):
+    values = list(BASE[column])
+    values[1] = None
+    with pytest.raises(ValueError, match=rf"row 1 \(counted from 0\), column '{column}': .*missing"):
+        from_frame(make({**BASE, column: values}))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0, np.nan, 2.0],
+        pd.Series(["a", pd.NA, "b"], dtype="string"),
+        pd.Series([1, pd.NA, 2], dtype="Int64"),
+        pd.Series(["a", None, "b"], dtype=object),
+        pd.Series(["a", np.nan, "b"], dtype="category"),
+        pd.to_datetime(pd.Series(["2020", None, "2021"])),
+    ],
+)
+def test_missing_items_of_pandas_are_placed(values):
+    with pytest.raises(ValueError, match="row 1 .* column 'item': .*(missing|NaN|NaT)"):
+        from_frame(pd.DataFrame({"user": [1, 2, 3], "item": values}))
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(ValueError, match="no column 'item'; its columns are 'user', 'product'"):
+        from_frame(pd.DataFrame({"user": [1], "product": [2]}))
+    with pytest.raises(ValueError, match="no column 'when'"):
+        from_frame(pd.DataFrame(BASE), time="when")
+
+
+def test_mixed_labels_are_placed():
+    with pytest.raises(ValueError, match="row 2 .* column 'item': .*kind string, .*kind integer"):
+        from_frame(pd.DataFrame({"user": [1, 1, 2], "item": pd.Series([1, 2, "a"], dtype=object)}))
+
+
+def test_one_and_true_are_not_one_item():
+    with pytest.raises(ValueError, match="row 1 .* column 'item': .*kind boolean"):
+        from_frame(pd.DataFrame({"user": [1, 1], "item": pd.Series([1, True], dtype=object)}))
+
+
+@over_libraries
+def test_times_as_text_are_refused(make):
+    with pytest.raises(ValueError, match="column 'time' must hold numbers or times"):
+        from_frame(make({**BASE, "time": ["2020", "2021", "2022"]}))
+
+
+def test_what_is_no_frame_is_refused():
+    with pytest.raises(TypeError, match="expected a pandas, polars or pyarrow frame of interactions; got list"):
+        from_frame([[1, 2]])
+    twice = pd.DataFrame([[1, 2, 3]], columns=["user", "item", "item"])
+    with pytest.raises(ValueError, match="two columns named 'item'"):
+        from_frame(twice)
+
+
+def test_an_empty_frame_has_no_rows():
+    assert len(from_frame(pd.DataFrame({"user": [], "item": [], "time": []}))) == 0
+
+
+def test_the_dataset_does_not_change_with_the_frame():
+    frame = pd.DataFrame({"user": np.array([1, 1]), "item": np.array([5, 6]), "time": np.array([1, 2])})
+    dataset = from_frame(frame)
+    frame.loc[0, "time"] = 99
+    frame.loc[0, "item"] = 99
+    assert dataset.timestamps.tolist() == [1, 2]
+    assert dataset.to_lists() == [[5, 6]]
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_peak_memory_is_three_columns(in_order):
+    n = 2_000_000
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "user": random.integers(0, n // 10, n),
+            "item": random.integers(0, n // 50, n),
+            "time": random.integers(1_300_000_000, 1_600_000_000, n),
+        }
+    )
+    if in_order:
+        frame = frame.sort_values(["user", "time"], kind="stable", ignore_index=True)
+    from_frame(frame.head(10))
+    tracemalloc.start()
+    try:
+        dataset = from_frame(frame)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert dataset.n_interactions == n
+    # The blocks that columns are coded by do not shrink with the frame: 16 MB beside three columns of 16 MB.
+    assert peak <= 3 * 8 * n + 16e6
+
+
+# Out
+
+
+def test_to_frame_of_everything():
+    dataset = SequenceDataset.from_sequences([["b", "a"], [], ["a"]]).replace(
+        timestamps=np.array([3, 4, 5]), weights=np.array([0.5, 1, 2]), domains=np.array([0, 1, 0])
+    )
+    dataset = dataset.append(np.array([2]), np.array([0, 1]), Origin.REGENERATED, source=np.array([2]))
+    frame = to_frame(dataset)
+    assert frame.columns.tolist() == [
+        *("row", "user", "position", "item", "time", "weight", "domain", "origin", "source")
+    ]
+    assert frame["row"].tolist() == [0, 0, 2, 3]
+    assert frame["position"].tolist() == [0, 1, 0, 0]
+    assert frame["item"].tolist() == ["b", "a", "a", "b"]
+    assert frame["origin"].tolist() == ["original"] * 3 + ["regenerated"]
+    assert frame["source"].tolist() == [-1, -1, -1, 2]
+    assert from_frame(frame, user="row", time=None).to_lists() == [["b", "a"], ["a"], ["b"]]
+
+
+def test_added_rows_without_a_user_are_not_mixed_up():
+    dataset = SequenceDataset.from_sequences([["a"]]).replace(users=np.array(["u"], dtype=object))
+    frame = to_frame(dataset.append(np.array([1]), np.array([0, 1]), Origin.MINED))
+    with pytest.raises(ValueError, match="row 1 .* column 'user': .*missing"):
+        from_frame(frame)
+
+
+def test_unknown_libraries_are_refused():
+    with pytest.raises(ValueError, match="'pandas' or 'polars'; got 'spark'"):
+        SequenceDataset.from_sequences([[1]]).to_frame(library="spark")
+
+
+@given(plain_datasets(min_length=1).filter(len), st.sampled_from(["pandas", "polars"]), st.data())
+def test_frames_give_the_dataset_back(dataset, library, draw):
+    dataset = SequenceDataset.from_sequences(dataset.to_lists()).replace(users=np.arange(len(dataset))[::-1].copy())
+    if draw.draw(st.booleans()):
+        dataset = dataset.replace(timestamps=np.arange(dataset.n_interactions).astype("datetime64[us]"))
+    if draw.draw(st.booleans()):
+        dataset = dataset.replace(weights=np.linspace(0, 1, dataset.n_interactions))
+    assert from_frame(dataset.to_frame(library)) == dataset

@@ -1,0 +1,190 @@
+"""The text format, RecBole and RecTools."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+from dataset_strategies import INTEGERS, WORDS, plain_datasets
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from seqregen import Origin, SequenceDataset
+from seqregen.formats import read_text, to_recbole, to_rectools, write_text
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content):
+        path = tmp_path / "data.txt"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def test_a_line_is_a_user(write):
+    data = read_text(write("7 3 -5 3\n9\n8 0\n"))
+    assert data.users.tolist() == [7, 9, 8]
+    assert data.to_lists() == [[3, -5, 3], [], [0]]
+    assert data.vocabulary.dtype == np.int64
+
+
+@pytest.mark.parametrize("content", ["1 2 3\n4 5", "1\t2\t3\r\n4 5\r\n", " 1  2 3 \n4 5\n\n\n"])
+def test_separators_and_the_end_of_the_file(write, content):
+    assert read_text(write(content)).to_lists() == [[2, 3], [5]]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ("u a b\nv b\n", [["a", "b"], ["b"]]),
+        ("1 007 7\n", [["007", "7"]]),
+        ("1 -0 0\n", [["-0", "0"]]),
+        ("1 +1 -\n", [["+1", "-"]]),
+        ("1 1234567890123456789 2\n", [["1234567890123456789", "2"]]),
+        ("1 123456789012345678 2\n", [[123456789012345678, 2]]),
+        ("1 1.5 2\n", [["1.5", "2"]]),
+        ("ann 茶 ミルク\n", [["茶", "ミルク"]]),
+    ],
+)
+def test_labels_that_are_not_all_plain_integers_are_strings(write, content, rows):
+    assert read_text(write(content)).to_lists() == rows
+
+
+def test_times_and_domains(write):
+    data = read_text(write("0 3|10 9|20\n1 4|-5\n"), first_domain=4)
+    assert data.to_lists() == [[3, 9], [4]]
+    assert data.timestamps.tolist() == [10, 20, -5]
+    assert data.domains.tolist() == [0, 1, 0]
+    assert read_text(write("0 a|1.5 b|2\n")).timestamps.tolist() == [1.5, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("\n \n", "is empty"),
+        ("1 2\n\n3 4\n", "line 2: the line is blank"),
+        ("\n3 4\n", "line 1: the line is blank"),
+        ("1 2|3\n2 3|4 5\n", "line 2: the item '5' has no time"),
+        ("1 2|3\n2 3|noon\n", "line 2: the time 'noon' is no number"),
+        ("1 2|3\n2 3|\n", "line 2: the time '' is no number"),
+        ("1 2|3\n2 |3\n", r"line 2: an item is missing before '\|'"),
+        ("1 2|3\n2 3|nan\n", "line 2: the time is NaN"),
+        (b"1 2\n2 \xff\n", "line 2: the byte 0xff is no UTF-8"),
+    ],
+)
+def test_bad_lines_are_numbered(write, content, message):
+    with pytest.raises(ValueError, match=r"data\.txt'.*" + message):
+        read_text(write(content))
+
+
+def test_domains_need_integers(write):
+    with pytest.raises(ValueError, match="first_domain needs items that are integers"):
+        read_text(write("1 a b\n"), first_domain=3)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*data\.txt"):
+        read_text(tmp_path / "data.txt")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.sampled_from([WORDS, INTEGERS]).flatmap(plain_datasets).filter(len), st.booleans())
+def test_round_trip(tmp_path, dataset, timed):
+    dataset = SequenceDataset.from_sequences(dataset.to_lists()).replace(users=np.arange(len(dataset)) - 3)
+    if timed and dataset.n_interactions:
+        dataset = dataset.replace(timestamps=np.arange(dataset.n_interactions) - 2)
+    write_text(dataset, tmp_path / "data.txt")
+    assert read_text(tmp_path / "data.txt") == dataset
+
+
+def test_rows_without_a_user_of_their_own_are_numbered(tmp_path):
+    dataset = SequenceDataset.from_sequences([["a", "b"], ["b"]]).replace(users=np.array([7, 8]))
+    dataset = dataset.append(np.array([2]), np.array([0, 1]), Origin.MINED)
+    write_text(dataset, tmp_path / "data.txt")
+    assert (tmp_path / "data.txt").read_text() == "1 a b\n2 b\n3 b\n"
+
+
+@pytest.mark.parametrize(
+    ("times", "line"),
+    [
+        (np.array(["1970-01-01T00:01", "1970-01-02"], dtype="datetime64[ms]"), "1 a|60 b|86400\n"),
+        (np.array([1500, 2000], dtype="datetime64[ms]"), "1 a|1.5 b|2.0\n"),
+        (np.array([0.1, 1e20]), "1 a|0.1 b|1e+20\n"),
+        (np.array(["NaT", "1970-01-02"], dtype="datetime64[ms]"), "1 a b\n"),
+        (np.array([1, np.iinfo(np.int64).min]), "1 a b\n"),
+        (np.array([1.0, np.nan]), "1 a b\n"),
+    ],
+)
+def test_times_are_written_where_all_are_known(tmp_path, times, line):
+    dataset = SequenceDataset.from_sequences([["a", "b"]]).replace(timestamps=times)
+    write_text(dataset, tmp_path / "data.txt")
+    assert (tmp_path / "data.txt").read_text() == line
+
+
+@pytest.mark.parametrize("label", ["a b", "", "a|b", "a\n", " a"])
+def test_labels_that_would_not_come_back_are_refused(tmp_path, label):
+    with pytest.raises(ValueError, match=r"the item .* cannot be written as text"):
+        write_text(SequenceDataset.from_sequences([[label]]), tmp_path / "data.txt")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_old_file_survives_a_full_disk(tmp_path, monkeypatch):
+    path = tmp_path / "data.txt"
+    write_text(SequenceDataset.from_sequences([[1, 2]]), path)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(SequenceDataset.from_sequences([[3]]), path)
+    assert path.read_text() == "1 1 2\n"
+    assert os.listdir(tmp_path) == ["data.txt"]
+
+
+# RecBole and RecTools
+
+
+def test_recbole_atomic_file(tmp_path):
+    dataset = SequenceDataset.from_sequences([["a b", "c"], [], ["c"]]).replace(
+        users=np.array(["x", "y", "z"], dtype=object), timestamps=np.array([5, 6, 7]), weights=np.array([0.5, 1, 2])
+    )
+    path = to_recbole(dataset, tmp_path, "shop")
+    assert path == tmp_path / "shop" / "shop.inter"
+    assert path.read_text().splitlines() == [
+        "user_id:token\titem_id:token\ttimestamp:float\tweight:float",
+        "x\ta b\t5\t0.5",
+        "x\tc\t6\t1.0",
+        "z\tc\t7\t2.0",
+    ]
+
+
+def test_recbole_without_users_and_times(tmp_path):
+    SequenceDataset.from_sequences([[5, 6], [6]]).to_recbole(tmp_path / "new" / "place", "shop")
+    frame = pd.read_csv(tmp_path / "new" / "place" / "shop" / "shop.inter", sep="\t")
+    assert frame.to_numpy().tolist() == [[1, 5, 0], [1, 6, 1], [2, 6, 0]]
+
+
+def test_recbole_refuses_what_its_format_cannot_hold(tmp_path):
+    with pytest.raises(ValueError, match="the item .* cannot be written for RecBole"):
+        to_recbole(SequenceDataset.from_sequences([["a\tb"]]), tmp_path, "shop")
+
+
+def test_rectools_frame():
+    dataset = SequenceDataset.from_sequences([["a", "b"], ["b"]])
+    frame = dataset.to_rectools()
+    assert frame["user_id"].tolist() == [1, 1, 2]
+    assert frame["weight"].tolist() == [1.0, 1.0, 1.0]
+    assert frame["datetime"].dtype.kind == "M"
+    assert frame["datetime"].diff()[1].total_seconds() == 1
+    times = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], dtype="datetime64[D]")
+    frame = to_rectools(dataset.replace(timestamps=times, users=np.array([4, 5]), weights=np.array([1, 2, 3])))
+    assert (frame["datetime"].to_numpy() == times).all()
+    assert frame["user_id"].tolist() == [4, 4, 5]
+    assert frame["weight"].tolist() == [1, 2, 3]
