@@ -148,7 +148,7 @@ def test_missing_values_are_placed(make, column):
     ],
 )
 def test_missing_items_of_pandas_are_placed(values):
-    with pytest.raises(ValueError, match="row 1 .* column 'item': .*(missing|NaN|NaT)"):
+    with pytest.raises(ValueError, match=r"row 1 .* column 'item': .*(missing|NaN|NaT)"):
         from_frame(pd.DataFrame({"user": [1, 2, 3], "item": values}))
 
 
@@ -160,12 +160,12 @@ def test_a_missing_column_is_named():
 
 
 def test_mixed_labels_are_placed():
-    with pytest.raises(ValueError, match="row 2 .* column 'item': .*kind string, .*kind integer"):
+    with pytest.raises(ValueError, match=r"row 2 .* column 'item': .*kind string, .*kind integer"):
         from_frame(pd.DataFrame({"user": [1, 1, 2], "item": pd.Series([1, 2, "a"], dtype=object)}))
 
 
 def test_one_and_true_are_not_one_item():
-    with pytest.raises(ValueError, match="row 1 .* column 'item': .*kind boolean"):
+    with pytest.raises(ValueError, match=r"row 1 .* column 'item': .*kind boolean"):
         from_frame(pd.DataFrame({"user": [1, 1], "item": pd.Series([1, True], dtype=object)}))
 
 
@@ -244,7 +244,7 @@ def test_to_frame_of_everything():
 def test_added_rows_without_a_user_are_not_mixed_up():
     dataset = SequenceDataset.from_sequences([["a"]]).replace(users=np.array(["u"], dtype=object))
     frame = to_frame(dataset.append(np.array([1]), np.array([0, 1]), Origin.MINED))
-    with pytest.raises(ValueError, match="row 1 .* column 'user': .*missing"):
+    with pytest.raises(ValueError, match=r"row 1 .* column 'user': .*missing"):
         from_frame(frame)
 
 

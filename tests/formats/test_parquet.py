@@ -162,7 +162,7 @@ def test_a_newer_version_is_refused(data, tmp_path):
     table = pq.read_table(path)
     facts = json.loads(table.schema.metadata[b"seqregen"]) | {"version": 99}
     pq.write_table(table.replace_schema_metadata({b"seqregen": json.dumps(facts)}), path)
-    with pytest.raises(ValueError, match="has version 99 of the format, .* upgrade"):
+    with pytest.raises(ValueError, match=r"has version 99 of the format, .* upgrade"):
         read_parquet(path)
 
 

@@ -172,7 +172,7 @@ def test_recbole_without_users_and_times(tmp_path):
 
 
 def test_recbole_refuses_what_its_format_cannot_hold(tmp_path):
-    with pytest.raises(ValueError, match="the item .* cannot be written for RecBole"):
+    with pytest.raises(ValueError, match=r"the item .* cannot be written for RecBole"):
         to_recbole(SequenceDataset.from_sequences([["a\tb"]]), tmp_path, "shop")
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from ..ragged import offsets_from_lengths
 from ..sequences import SequenceDataset
@@ -87,41 +86,19 @@ def make_sequences(
     >>> data.shape, data.n_items, int(data.lengths.min())
     ((500,), 200, 5)
     """
+    # scikit-learn loads pandas where that is installed; importing this package must not.
+    from sklearn.utils import check_random_state
+
     _check_parameters(n_sequences, n_items, mean_length, min_length, n_tastes, n_successors, transition_strength)
     random = np.random.default_rng(check_random_state(random_state).randint(0, 2**32, size=4, dtype=np.uint32))
     lengths = _draw_lengths(random, n_sequences, n_items, mean_length, min_length)
-    # ring[taste, place] is an item, counted from 0; place_of[taste, item] is its place.
+    # ring[taste, place] is an item, counted from 0.
     ring = np.stack([random.permutation(n_items) for _ in range(n_tastes)])
     popularity = np.arange(1, n_items + 1, dtype=np.float64) ** -popularity_exponent
-    cumulative = np.cumsum(popularity / popularity.sum())
-    by_rank = random.permutation(n_items)
-    offsets = offsets_from_lengths(lengths)
-    items = np.empty(offsets[-1], dtype=np.int64)
-    # Rows by falling length: at each position the rows that go on are the first ones.
-    rows = np.argsort(-lengths, kind="stable")
-    starts = offsets[:-1][rows]
-    taste = random.integers(n_tastes, size=n_sequences)
-    place = random.integers(n_items, size=n_sequences)
-    step_odds = np.cumsum(0.5 ** np.arange(n_successors))
-    sorted_lengths = -lengths[rows]
-    for position in range(int(lengths.max(initial=0))):
-        n_active = int(np.searchsorted(sorted_lengths, -position, side="left"))
-        start, active = starts[:n_active], slice(n_active)
-        if position == 0:
-            items[start] = ring[taste, place]
-            continue
-        earlier = _Earlier(items, start, position)
-        follows = random.random(n_active) < transition_strength
-        noise = by_rank[np.minimum(np.searchsorted(cumulative, random.random(n_active)), n_items - 1)]
-        # An interruption by an item that the row has already is none.
-        follows |= earlier.hold(noise)
-        steps = 1 + np.searchsorted(step_odds, random.random(n_active) * step_odds[-1], side="right")
-        ahead = (place[active] + np.minimum(steps, n_successors)) % n_items
-        ahead = _skip_repeats(ahead, ring, taste[active], earlier)
-        items[start + position] = np.where(follows, ring[taste[active], ahead], noise)
-        place[active] = np.where(follows, ahead, place[active])
+    popular = _Popular(random.permutation(n_items), np.cumsum(popularity / popularity.sum()))
+    items = _walk(random, lengths, ring, popular, n_successors, transition_strength)
     items += 1
-    dataset = SequenceDataset(items, offsets, np.arange(1, n_items + 1))
+    dataset = SequenceDataset(items, offsets_from_lengths(lengths), np.arange(1, n_items + 1))
     return (dataset, _transitions(ring, n_successors)) if return_transitions else dataset
 
 
@@ -154,6 +131,52 @@ def _draw_lengths(
 ) -> np.ndarray:
     above = random.geometric(1 / (mean_length - min_length + 1), size=n_sequences) - 1
     return np.minimum(min_length + above, n_items)
+
+
+class _Popular(NamedTuple):
+    """Items by falling popularity, and their cumulative popularity."""
+
+    items: np.ndarray
+    cumulative: np.ndarray
+
+    def draw(self, random: np.random.Generator, size: int) -> np.ndarray:
+        ranks = np.searchsorted(self.cumulative, random.random(size))
+        return self.items[np.minimum(ranks, len(self.items) - 1)]
+
+
+def _walk(
+    random: np.random.Generator,
+    lengths: np.ndarray,
+    ring: np.ndarray,
+    popular: _Popular,
+    n_successors: int,
+    transition_strength: float,
+) -> np.ndarray:
+    """Items, counted from 0, of all rows one behind the other: all rows take one step at a time."""
+    n_tastes, n_items = ring.shape
+    offsets = offsets_from_lengths(lengths)
+    items = np.empty(offsets[-1], dtype=np.int64)
+    # Rows by falling length: at each position the rows that go on are the first ones.
+    rows = np.argsort(-lengths, kind="stable")
+    starts, falling = offsets[:-1][rows], -lengths[rows]
+    taste = random.integers(n_tastes, size=len(rows))
+    place = random.integers(n_items, size=len(rows))
+    items[starts] = ring[taste, place]
+    step_odds = np.cumsum(0.5 ** np.arange(n_successors))
+    for position in range(1, int(lengths.max())):
+        n_active = int(np.searchsorted(falling, -position, side="left"))
+        start, active = starts[:n_active], slice(n_active)
+        earlier = _Earlier(items, start, position)
+        follows = random.random(n_active) < transition_strength
+        noise = popular.draw(random, n_active)
+        # An interruption by an item that the row has already is none.
+        follows |= earlier.hold(noise)
+        steps = 1 + np.searchsorted(step_odds, random.random(n_active) * step_odds[-1], side="right")
+        ahead = (place[active] + np.minimum(steps, n_successors)) % n_items
+        ahead = _skip_repeats(ahead, ring, taste[active], earlier)
+        items[start + position] = np.where(follows, ring[taste[active], ahead], noise)
+        place[active] = np.where(follows, ahead, place[active])
+    return items
 
 
 class _Earlier:
