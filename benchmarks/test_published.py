@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+import seqregen
+
 from .limits import next_item_lengths, training_epoch_flops
 from .published import decoder, pair_search, regenerator, sasrec
+from .published.weights import published_from
 
 ROWS = [[1, 2, 3, 4], [3, 1, 2], [5, 4, 1, 2]]
 
@@ -95,3 +98,26 @@ def test_sasrec_rows_lose_two_items_and_ranks_agree_with_a_sort():
 def test_flops_of_one_token():
     assert training_epoch_flops(np.array([1])) == 3 * (2 * (65_536 + 256) + 256)
     assert next_item_lengths([[1] * 60, [1] * 5, [1] * 3]).tolist() == [47, 2]
+
+
+def test_both_decoders_agree_with_the_same_weights():
+    rows = [[1, 2, 3, 4], [3, 1, 2], [5, 4, 1, 2], [2, 3, 4, 5, 1], [4, 1, 2, 5]] * 3
+    ours = seqregen.DatasetRegenerator(
+        n_memories=3,
+        item_embeddings=None,
+        generative_rate=0.0,
+        deduplicate=False,
+        max_epochs=3,
+        device="cpu",
+        random_state=0,
+    )
+    made = ours.fit_transform(seqregen.PatternMiner(random_state=0).fit_transform(rows))
+    regenerated = made[made.origin == seqregen.Origin.REGENERATED]
+    sources = made.source[made.origin == seqregen.Origin.REGENERATED]
+    assert len(regenerated) > 0
+    network = published_from(ours.network_).eval()
+    generator = random.Random(0)
+    for items, row, memory in zip(regenerated, sources, regenerated.memory, strict=True):
+        with torch.no_grad():
+            emitted = decoder.decode(network, rows[row], int(memory), generator, generative_rate=0.0)
+        assert [token for token in emitted[1:24] if token != network.end] == items.tolist()

@@ -36,10 +36,11 @@ def test_regenerator_epoch(work, compare):
     assert math.isfinite(measured.facts["loss"])
 
 
-def test_decoding(work, compare):
-    measured = compare(_against(decoding(work), "published"))
+@pytest.mark.parametrize("against", ["published decoder", "published decoder, no gradients"])
+def test_decoding(work, compare, against):
+    measured = compare(_against(decoding(work), against))
     assert measured.facts["regenerated rows kept"] > 0
-    assert 2 < measured.facts["published steps a decode"] <= 24
+    assert 1 <= measured.facts["published steps a decode"] <= 24
 
 
 @pytest.mark.parametrize("against", ["published", "arithmetic"])
