@@ -171,7 +171,7 @@ class SequenceDataset:
             expected = len(self) if name in ROW_COLUMNS else len(items)
             if column is not None and column.shape != (expected,):
                 unit = "row" if name in ROW_COLUMNS else "interaction"
-                raise ValueError(f"{name} must have one value a {unit}, shape ({expected},); got {column.shape}.")
+                raise ValueError(f"{name} must have one value for each {unit}, shape ({expected},); got {column.shape}.")
         if self.pairs is not None and self.pairs.n_rows != len(self):
             raise ValueError(f"pairs are given for {self.pairs.n_rows} rows, the dataset has {len(self)}.")
 
@@ -379,7 +379,9 @@ class SequenceDataset:
         columns["vocabulary"] = first.vocabulary
         pairs = None
         if any(part.pairs is not None for part in parts):
-            pairs = PatternPairs.concatenate([part.pairs or PatternPairs.empty(len(part)) for part in parts])
+            pairs = PatternPairs.concatenate(
+                [PatternPairs.empty(len(part)) if part.pairs is None else part.pairs for part in parts]
+            )
         return _rebuild(columns, pairs)
 
     def histories(self) -> SequenceDataset:
