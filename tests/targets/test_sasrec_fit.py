@@ -116,7 +116,7 @@ def test_rows_of_two_items_are_trained_on_rather_than_held_out(tiny):
 @pytest.mark.parametrize("rows", [[[1], [2]], [[], [1]], np.array([[1], [2]])])
 def test_nothing_to_learn_from(tiny, rows):
     with (
-        pytest.warns(UserWarning),
+        pytest.warns(UserWarning, match="plateau"),
         pytest.raises(ValueError, match=r"the longest row has 1 item\(s\).*row of two items"),
     ):
         tiny().fit(rows)

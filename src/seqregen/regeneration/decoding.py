@@ -63,7 +63,8 @@ def decode(
     """Decode every memory of every row greedily.
 
     In each step the next token is the best of those not emitted yet: among the source's own items and the end
-    with probability 1 - gamma and in the first ``restrictive_prefix`` steps, else among all items and the end.
+    with probability 1 - gamma and in the first ``restrictive_prefix`` steps, else among all items that the network
+    has seen and the end.
 
     Parameters
     ----------
@@ -158,6 +159,7 @@ class _Chunk:
         self.tokens = tokens[self.row]
         self.open = is_candidate[self.row]
         self.vectors = network.tokens.weight[tokens]
+        self.unsayable = torch.nonzero(~network.is_sayable)[:, 0]
         self.cache: list[Tensor | None] = [None] * len(self.keys_values)
 
     def _layers(self) -> list[DecoderLayer]:
@@ -249,7 +251,7 @@ class _Chunk:
         at_once = max(1, _SCORES_AT_ONCE // len(table))
         for states, said in zip(hidden.split(at_once), emitted.split(at_once), strict=True):
             scores = states @ table.T
-            scores[:, self.network.settings.n_items] = -torch.inf
+            scores[:, self.unsayable] = -torch.inf
             scores.scatter_(1, said, -torch.inf)
             chosen.append(scores.argmax(1))
         return torch.cat(chosen)

@@ -66,6 +66,9 @@ class RegeneratorNetwork(nn.Module):
         # Counted in the state, so that a resumed run has the temperature of an uninterrupted one.
         self.n_forward: Tensor
         self.register_buffer("n_forward", torch.zeros((), dtype=torch.int64))
+        # Tokens that a free step may choose; the start is never said.
+        self.is_sayable: Tensor
+        self.register_buffer("is_sayable", torch.arange(settings.n_items + 2) != settings.n_items, persistent=False)
 
     @property
     def temperature(self) -> float:

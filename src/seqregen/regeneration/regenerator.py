@@ -54,7 +54,8 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
     n_memories : int, default=5
         K, the number of memories and of decodes a sequence (paper, section 5.1).
     generative_rate : float, default=0.1
-        gamma: probability that a step chooses among all items rather than among the source's own (paper, 5.1).
+        gamma: probability that a step chooses among all items of the rows seen in fit rather than among the
+        source's own (paper, 5.1).
         With 0 every regenerated row consists of items of its source.
     include : tuple of {"original", "mined", "regenerated"}, default=("original", "mined", "regenerated")
         What ``transform`` returns, always in this order.
@@ -309,6 +310,9 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         positions = max(self.max_source_length, self.max_length + 1) + _MARKS
         network = RegeneratorNetwork(RegeneratorSettings(n_items=data.n_items, max_positions=positions, **settings))
         initialize(network, torch.Generator().manual_seed(seed))
+        occurs = np.bincount(data.originals().items, minlength=data.n_items + 1)[1:] > 0
+        # An item that is in the catalogue but in no row, say because it was held out, is nothing to be said.
+        network.is_sayable[: data.n_items] = torch.from_numpy(occurs)
         vectors = self._item_vectors(data, seed)
         if vectors is not None:
             with torch.no_grad():
@@ -340,7 +344,8 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
             )
         if not np.isfinite(vectors).all():
             row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
-            raise ValueError(f"item_embeddings must be finite; row {row} ({data.vocabulary[row]!r}) is not.")
+            label = data.vocabulary[row : row + 1].tolist()[0]
+            raise ValueError(f"item_embeddings must be finite; row {row} ({label!r}) is not.")
         return vectors
 
     def _train(self, network: RegeneratorNetwork, pairs: PairTable, seed: int, device: torch.device) -> None:

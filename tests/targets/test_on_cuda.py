@@ -1,0 +1,105 @@
+"""CUDA against the CPU; run where there is a GPU."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from seqregen import DatasetRegenerator, PatternMiner
+from seqregen.model_selection import leave_one_out
+from seqregen.targets import SASRec
+from seqregen.training import LOSSES
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is available"),
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_cuda_learns_what_the_cpu_learns(tiny, sequences, loss):
+    # Without dropout all randomness comes from numpy, so both see the same batches and negatives.
+    on_cpu, on_cuda = (
+        tiny(loss=loss, dropout=0.0, device=device, max_epochs=4).fit(sequences) for device in ("cpu", "cuda")
+    )
+    losses = [[record["loss"] for record in model.history_] for model in (on_cpu, on_cuda)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+    assert on_cuda.history_[0]["ndcg@20"] == pytest.approx(on_cpu.history_[0]["ndcg@20"], abs=0.02)
+    np.testing.assert_allclose(
+        on_cuda.decision_function(sequences), on_cpu.decision_function(sequences), rtol=0.02, atol=0.02
+    )
+
+
+def test_cuda_ranks_like_the_cpu(tiny, sequences):
+    X, y = leave_one_out(sequences)
+    model = tiny(device="cuda", max_epochs=2).fit(X)
+    moved = pickle.loads(pickle.dumps(model))
+    assert next(moved.network_.parameters()).device.type == "cpu"
+    assert next(model.network_.parameters()).device.type == "cuda"
+    np.testing.assert_allclose(moved.decision_function(X), model.decision_function(X), rtol=1e-3, atol=1e-4)
+    assert moved.score(X, y) == pytest.approx(model.score(X, y), abs=0.03)
+
+
+def test_auto_takes_cuda(tiny, sequences):
+    assert next(tiny().fit(sequences).network_.parameters()).device.type == "cuda"
+
+
+def test_a_model_from_a_gpu_loads_where_there_is_none(tiny, sequences, tmp_path):
+    path = tmp_path / "model.pickle"
+    model = tiny(device="cuda").fit(sequences)
+    path.write_bytes(pickle.dumps(model))
+    code = (
+        "import pickle, sys, torch\n"
+        "assert not torch.cuda.is_available()\n"
+        "print(pickle.load(open(sys.argv[1], 'rb')).predict([[1, 2, 3]], k=3).shape)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout.strip() == "(1, 3)", found.stderr
+
+
+def test_regeneration_on_cuda(sequences):
+    vectors = np.random.default_rng(0).normal(size=(24, 8))
+    data = PatternMiner(window=3, random_state=0).fit_transform(sequences)
+    settings = {
+        "n_memories": 2, "item_embeddings": vectors, "embedding_dim": 8, "n_layers": 1, "hidden_dim": 12,
+        "dropout": 0.0, "max_epochs": 2, "max_length": 6, "deduplicate": False, "random_state": 0,
+    }  # fmt: skip
+    on_cpu, on_cuda = (DatasetRegenerator(device=device, **settings).fit(data) for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(
+        [record["loss"] for record in on_cuda.history_], [record["loss"] for record in on_cpu.history_], rtol=1e-3
+    )
+    # The same network decodes alike on both, but for scores that nearly tie.
+    moved = pickle.loads(pickle.dumps(on_cuda))
+    assert next(moved.network_.parameters()).device.type == "cpu"
+    ours, theirs = (
+        {
+            (source, memory): tuple(row)
+            for row, source, memory in zip(
+                result.to_lists(), result.source.tolist(), result.memory.tolist(), strict=True
+            )
+            if source >= 0
+        }
+        for result in (on_cuda.transform(data), moved.transform(data))
+    )
+    same = [ours[place] == theirs.get(place) for place in ours]
+    assert np.mean(same) > 0.95
+
+
+def test_checkpoints_of_a_gpu_are_read_on_the_cpu(tiny, sequences, tmp_path):
+    first = tiny(device="cuda", checkpoint_dir=tmp_path).fit(sequences)
+    second = tiny(device="cpu", checkpoint_dir=tmp_path).fit(sequences)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert [r["loss"] for r in first.history_] == [r["loss"] for r in second.history_]
+    assert isinstance(second, SASRec)
