@@ -40,7 +40,7 @@ MODELS = {
     },
 }
 # Data variants: what the recommender is trained on, and the settings of the regenerator where there is one.
-VARIANTS: dict[str, dict | None] = {"original": None, "mined": None, "regenerated": {}}
+VARIANTS: dict[str, dict | None] = {"original": None, "mined": None, "regenerated": {"max_epochs": 12}}
 
 
 def training_set(dataset: str, variant: str, seed: int) -> tuple[sr.SequenceDataset, np.ndarray, dict]:

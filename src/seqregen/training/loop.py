@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from ..nn import RandomMasks, accumulating_gradients, use_masks
 from .checkpoints import CheckpointFile
+from .memory import release_unused_memory
 
 __all__ = ["StopRule", "TrainingDivergedError", "TrainingPlan", "TrainingResult", "train"]
 
@@ -160,6 +161,7 @@ def train(
                 record |= evaluate()
                 record["evaluation_seconds"] = time.perf_counter() - started
             run.record(record)
+            release_unused_memory()
             bar.set_description(f"{plan.name} epoch {epoch + 1}")
             bar.set_postfix({name: f"{record[name]:.4f}" for name in run.shown if name in record})
     return run.close()
