@@ -353,7 +353,7 @@ def test_schedules(schedule):
         {"schedule": "constant"},
         {"schedule": "published"},
         {"gate_entropy_weight": 0.0},
-        {"gate_balance_weight": 0.0},
+        {"gate_balance_weight": 1.0},
         {"gate_temperature_decay": 0.5},
     ],
 )
