@@ -1,0 +1,59 @@
+"""Development sessions: ``nox -s tests lint typing demo benchmarks docs``."""
+
+import nox
+
+nox.options.sessions = ["tests", "lint", "typing"]
+nox.options.default_venv_backend = "venv"
+
+# The build without CUDA where the index offers one; any torch >= 2.6 works.
+TORCH = "torch==2.13.0"
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests; arguments go to pytest."""
+    session.install(TORCH)
+    session.install("-e", ".[test]")
+    # Without a compiler seq2pat cannot be built; the tests that compare with it are then skipped.
+    session.run("pip", "install", "--quiet", "seq2pat>=2.0", success_codes=[0, 1], silent=True)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    session.install("ruff>=0.14")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types."""
+    session.install(TORCH)
+    session.install("-e", ".[test]", "mypy>=1.15")
+    session.run("mypy")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run what a newcomer runs first."""
+    session.install(TORCH)
+    session.install(".")
+    session.run("seqregen", "demo", *session.posargs)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Measure speed and accuracy; arguments go to ``python -m benchmarks``."""
+    session.install(TORCH)
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "benchmarks", *(session.posargs or ["speed"]))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation."""
+    session.install(TORCH)
+    session.install("-e", ".[frames,plot]", "sphinx>=8", "numpydoc>=1.8", "sphinx-gallery>=0.18", "pydata-sphinx-theme")
+    session.run("sphinx-build", "-W", "-b", "html", "docs", "docs/_build/html")
