@@ -1,0 +1,250 @@
+"""describe, mine, regenerate, train and score."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+import numpy as np
+
+from ..sequences import SequenceDataset
+from .computing import computing
+from .console import CommandError, Console, complain, format_table
+from .data import (
+    MODELS,
+    PATTERNS,
+    ROWS,
+    check_output,
+    digest_rows,
+    hold_out,
+    load_model,
+    load_rows,
+    save_model,
+    save_patterns,
+    save_rows,
+    without_empty_rows,
+)
+from .options import chosen
+
+__all__ = ["describe", "mine", "regenerate", "score", "train"]
+
+_SHOWN_PATTERNS = 10
+
+
+def describe(options: Namespace, console: Console) -> None:
+    """Print the statistics of a file."""
+    rows = load_rows(options.file, console)
+    lengths = rows.lengths
+    facts: dict[str, str] = {"shortest row": f"{lengths.min():,}", "longest row": f"{lengths.max():,}"}
+    if rows.validation is not None:
+        facts["held out"] = f"{np.count_nonzero(rows.validation):,}"
+    if rows.pairs is not None:
+        facts |= {"patterns": f"{rows.pairs.n_patterns:,}", "pairs": f"{len(rows.pairs):,}"}
+    print(rows.describe())
+    print("\n".join(f"{name:<14}{value:>14}" for name, value in facts.items()))
+
+
+def mine(options: Namespace, console: Console) -> None:
+    """Mine the patterns of a file."""
+    from ..mining import PatternMiner
+
+    check_output(options.output, PATTERNS, [options.file])
+    rows = hold_out(load_rows(options.file, console), options.hold_out)
+    miner = PatternMiner(**chosen(options, "miner"), include=("original",))
+    with console.stage("mining"):
+        miner.fit(rows)
+    patterns, support = miner.patterns_, miner.support_
+    if options.output is not None:
+        save_patterns(patterns, support, options.output)
+        console.log(f"wrote {options.output}")
+    print(f"{len(patterns):,} patterns in {rows.n_original:,} sequences, {console.seconds['mining']:.1f} s")
+    if len(patterns):
+        shown = patterns[:_SHOWN_PATTERNS].to_lists()
+        table = [(" > ".join(map(str, pattern)), f"{count:,}") for pattern, count in zip(shown, support, strict=False)]
+        print(format_table(("most frequent", "support"), table))
+
+
+def regenerate(options: Namespace, console: Console) -> None:
+    """Write a regenerated training set."""
+    with computing(options.device, options.threads):
+        _regenerate(options, console)
+
+
+def _regenerate(options: Namespace, console: Console) -> None:
+    from ..mining import PatternMiner
+
+    check_output(options.output, ROWS, [options.file])
+    regenerator = _make_regenerator(options, console)
+    miner = PatternMiner(**chosen(options, "miner"), random_state=options.seed)
+    rows = hold_out(load_rows(options.file, console), options.hold_out)
+    with console.stage("mining"):
+        mined = miner.fit_transform(rows)
+    console.log(f"{len(miner.patterns_):,} patterns")
+    with console.stage("regenerating"):
+        regenerated = regenerator.fit_transform(mined)
+    if options.output.lower().endswith(".txt"):
+        lost = ["origins", *(["validation items"] if regenerated.validation is not None else [])]
+        complain(f"text keeps the rows alone, not their {' and '.join(lost)}; write .parquet to keep them.", "warning")
+    save_rows(regenerated, options.output)
+    console.log(f"wrote {options.output} ({sum(console.seconds.values()):.1f} s)")
+    print(repr(regenerated))
+    print(regenerator.report_)
+
+
+def _make_regenerator(options: Namespace, console: Console) -> Any:
+    from ..regeneration import DatasetRegenerator
+
+    settings = chosen(options, "regenerator")
+    settings |= {"device": options.device, "random_state": options.seed, "verbose": console.bars}
+    if getattr(options, "include", None):
+        settings["include"] = tuple(options.include)
+    make = DatasetRegenerator.reference if options.reference else DatasetRegenerator
+    regenerator = make(**settings)
+    # Refused here already, not after the file has been read and mined.
+    regenerator._check_parameters()
+    return regenerator
+
+
+def train(options: Namespace, console: Console) -> None:
+    """Train SASRec and save it."""
+    with computing(options.device, options.threads):
+        _train(options, console)
+
+
+def _train(options: Namespace, console: Console) -> None:
+    from ..recommender import RegeneratedRecommender
+    from ..targets import SASRec
+
+    check_output(options.output, MODELS, [options.file])
+    make = SASRec.reference if options.reference else SASRec
+    common = {"device": options.device, "random_state": options.seed, "verbose": console.bars}
+    recommender = make(**common, **chosen(options, "sasrec"))
+    recommender._check_parameters()
+    if not options.regenerate and (chosen(options, "miner") or chosen(options, "regenerator")):
+        raise CommandError("options of the miner and the regenerator need --regenerate.")
+    regeneration = _make_regeneration(options, console) if options.regenerate else None
+    rows = _training_rows(options, load_rows(options.file, console))
+    ready_made = rows.n_original < len(rows) or rows.validation is not None
+    model: Any = recommender if ready_made else RegeneratedRecommender(regeneration, recommender)
+    with console.stage("training"):
+        model.fit(rows)
+    model.training_digest_ = digest_rows(rows.histories())
+    save_model(model, options.output)
+    console.log(f"wrote {options.output}")
+    print(_training_summary(getattr(model, "recommender_", model), console.seconds["training"]))
+    if regeneration is not None:
+        print(model.regeneration_[-1].report_)
+    if not ready_made and not options.leave_one_out:
+        console.log("trained on whole histories, for use: 'seqregen score' of the same file would flatter this model.")
+
+
+def _make_regeneration(options: Namespace, console: Console) -> Any:
+    from sklearn.pipeline import make_pipeline
+
+    from ..mining import PatternMiner
+
+    miner = PatternMiner(**chosen(options, "miner"), random_state=options.seed)
+    return make_pipeline(miner, _make_regenerator(options, console))
+
+
+def _training_rows(options: Namespace, rows: SequenceDataset) -> SequenceDataset:
+    """The rows to train on, with the test items left out if that is asked for."""
+    ready_made = rows.n_original < len(rows) or rows.validation is not None
+    if ready_made and options.regenerate:
+        raise CommandError(
+            f"--regenerate needs raw histories; {options.file!r} holds mined, regenerated or held-out items already."
+        )
+    if ready_made and options.leave_one_out:
+        raise CommandError(
+            f"--leave-one-out needs raw histories; {options.file!r} holds rows or items that may show its last items. "
+            "Hold the test items out before: seqregen regenerate FILE --hold-out validation-and-test."
+        )
+    return hold_out(rows, "test") if options.leave_one_out else rows
+
+
+def _training_summary(recommender: Any, seconds: float) -> str:
+    history, best = recommender.history_, recommender.best_epoch_
+    watched = history[best].get("ndcg@20")
+    reached = "" if watched is None else f", validation NDCG@20 {watched:.4f}"
+    settings = f"loss={recommender.loss}, {len(recommender.vocabulary_):,} items"
+    return f"SASRec ({settings}): {len(history)} epochs, best epoch {best + 1}{reached}, {seconds:.1f} s"
+
+
+def score(options: Namespace, console: Console) -> None:
+    """Score a model on the last item of each row, or write its predictions."""
+    check_output(options.output, ROWS, [options.model, options.file])
+    if options.output is not None and options.predict is None:
+        raise CommandError("-o goes with --predict N; scores are printed.")
+    with computing(options.device, options.threads):
+        model = load_model(options.model)
+        _move(model, options.device)
+        rows = load_rows(options.file, console)
+        if options.predict is not None:
+            _predict(model, rows, options, console)
+        else:
+            _score(model, rows, options, console)
+
+
+def _move(model: Any, device: str) -> None:
+    from ..training import resolve_device
+
+    network = getattr(getattr(model, "recommender_", model), "network_", None)
+    if network is not None:
+        network.to(resolve_device(device))
+
+
+def _score(model: Any, rows: SequenceDataset, options: Namespace, console: Console) -> None:
+    from ..labels import encode_labels
+    from ..metrics import UNREACHABLE, ranking_metrics
+    from ..model_selection import leave_one_out
+
+    rows = without_empty_rows(rows, "they have no last item to rank")
+    histories, targets = leave_one_out(rows)
+    if max(options.k) > len(model.vocabulary_):
+        raise CommandError(f"k={max(options.k)} is larger than the vocabulary of the model ({len(model.vocabulary_)}).")
+    with console.stage("ranking"):
+        ranks = model.rank(histories, targets, exclude_history=not options.keep_history)
+    unknown = int(np.count_nonzero(encode_labels(targets, model.vocabulary_) == 0))
+    excluded = int(np.count_nonzero(ranks == UNREACHABLE)) - unknown
+    metrics = ranking_metrics(ranks, options.k)
+    names = [(title, k) for k in sorted(set(options.k)) for title in ("Recall", "NDCG")]
+    values = [f"{metrics[f'{title.lower()}@{k}']:.4f}" for title, k in names]
+    print(format_table([f"{title}@{k}" for title, k in names], [values]))
+    kept = "compete as well" if options.keep_history else "are left out"
+    print(f"{len(ranks):,} users: the last item of each is ranked among all {len(model.vocabulary_):,} items;")
+    print(f"items of the history {kept}. Out of reach: {unknown:,} unknown targets, {excluded:,} in the history.")
+    _judge(model, rows, histories)
+
+
+def _judge(model: Any, rows: SequenceDataset, histories: SequenceDataset) -> None:
+    """Say whether the ranked items were held out of training."""
+    digest = getattr(model, "training_digest_", None)
+    if digest == digest_rows(histories):
+        print("Held out: the model was trained on these histories without the ranked items.")
+    elif digest == digest_rows(rows):
+        complain(
+            "the model was trained on the very items that are ranked here, so these figures flatter it; "
+            "train with --leave-one-out to measure.",
+            "warning",
+        )
+    else:
+        complain(
+            "the model was trained on other rows than these histories; whether the ranked items were "
+            "among them cannot be told.",
+            "warning",
+        )
+
+
+def _predict(model: Any, rows: SequenceDataset, options: Namespace, console: Console) -> None:
+    from ..formats.text import user_tokens
+    from ..inputs import check_sequences
+
+    histories = rows.histories()
+    with console.stage("predicting"):
+        labels = model.predict(histories, k=options.predict, exclude_history=not options.keep_history)
+    if options.output is not None:
+        save_rows(check_sequences(labels).replace(users=histories.users), options.output)
+        console.log(f"wrote {options.output}")
+        return
+    for user, items in zip(user_tokens(histories).tolist(), labels.tolist(), strict=True):
+        print(user, *items)

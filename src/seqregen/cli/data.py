@@ -1,0 +1,187 @@
+"""Files in and out of the commands: rows, patterns, models. Outputs are written aside and renamed."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import write_aside
+from ..sequences import SequenceDataset
+from .console import CommandError, Console, complain
+
+__all__ = [
+    "MODELS",
+    "PATTERNS",
+    "ROWS",
+    "check_output",
+    "digest_rows",
+    "hold_out",
+    "load_model",
+    "load_rows",
+    "save_model",
+    "save_patterns",
+    "save_rows",
+    "without_empty_rows",
+]
+
+ROWS = (".txt", ".parquet", ".pq")
+PATTERNS = (*ROWS, ".csv", ".tsv")
+MODELS = (".joblib", ".pkl")
+
+
+def check_output(path: str | None, suffixes: Sequence[str], inputs: Sequence[str] = ()) -> None:
+    """Refuse an output file before any work is done for it.
+
+    Raises
+    ------
+    CommandError
+        The suffix names no known format, the directory is missing or closed, or the file is an input.
+    """
+    if path is None:
+        return
+    target = Path(path)
+    if target.suffix.lower() not in suffixes:
+        raise CommandError(f"the output {path!r} must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}.")
+    if target.is_dir():
+        raise CommandError(f"the output {path!r} is a directory; give a file.")
+    parent = Path(os.path.realpath(target)).parent
+    if not parent.is_dir():
+        raise CommandError(f"the output {path!r} cannot be written: there is no directory {str(target.parent)!r}.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise CommandError(f"the output {path!r} cannot be written: no permission in {str(target.parent)!r}.")
+    for name in inputs:
+        if target.exists() and os.path.exists(name) and os.path.samefile(target, name):
+            raise CommandError(f"the output {path!r} is the input file, which would be lost; give another name.")
+
+
+def load_rows(path: str, console: Console) -> SequenceDataset:
+    """Read sequences from a text or a Parquet file."""
+    from ..datasets import load_sequences
+
+    if Path(path).suffix.lower() in (".csv", ".tsv", ".json", ".gz", ".zip", *MODELS):
+        raise CommandError(
+            f"{path!r} is neither text of the form 'user item item ...' nor Parquet. Of a CSV file of interactions "
+            "make Parquet with the columns user, item and time: pandas.read_csv(...).to_parquet(...)."
+        )
+    rows = load_sequences(path)
+    if rows.n_interactions == 0:
+        raise CommandError(f"{path!r} holds {len(rows)} rows and not one item.")
+    console.log(f"read {path}: {rows!r}")
+    return rows
+
+
+def without_empty_rows(rows: SequenceDataset, why: str) -> SequenceDataset:
+    """The rows that have an item, with a warning if others are left out."""
+    empty = int(np.count_nonzero(rows.lengths == 0))
+    if empty == 0:
+        return rows
+    complain(f"{empty:,} of {len(rows):,} rows left out, since empty: {why}.", "warning")
+    return rows[rows.lengths > 0]
+
+
+def hold_out(rows: SequenceDataset, how: str) -> SequenceDataset:
+    """Move last items out of the rows, as the option ``--hold-out`` says."""
+    from ..model_selection import hold_out_last, leave_one_out
+
+    if how == "none":
+        return rows
+    if how == "validation":
+        if rows.validation is not None:
+            raise CommandError("the file holds validation items already; leave --hold-out validation away.")
+        return hold_out_last(rows)
+    rows = without_empty_rows(rows, "they have no last item to hold out")
+    return leave_one_out(rows, validation=how == "validation-and-test")[0]
+
+
+def save_rows(rows: SequenceDataset, path: str) -> None:
+    """Write rows as text or Parquet, by the suffix."""
+    from ..formats import to_parquet, write_text
+
+    if Path(path).suffix.lower() == ".txt":
+        write_text(rows, path)
+    else:
+        to_parquet(rows, path)
+
+
+def save_patterns(patterns: SequenceDataset, support: np.ndarray, path: str) -> None:
+    """Write patterns and their support as Parquet, CSV, TSV or text, by the suffix."""
+    suffix = Path(path).suffix.lower()
+    if suffix in (".parquet", ".pq"):
+        _save_pattern_table(patterns, support, path)
+        return
+    texts = [_spaced(pattern) for pattern in patterns.to_lists()]
+    with write_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+        if suffix == ".txt":
+            file.writelines(f"{count} {text}\n" for count, text in zip(support.tolist(), texts, strict=True))
+            return
+        writer = csv.writer(file, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
+        writer.writerow(("pattern", "support", "length"))
+        writer.writerows(zip(texts, support.tolist(), patterns.lengths.tolist(), strict=True))
+
+
+def _save_pattern_table(patterns: SequenceDataset, support: np.ndarray, path: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    vocabulary = patterns.vocabulary
+    labels = pa.array(vocabulary.tolist() if vocabulary.dtype == object else vocabulary)
+    lists = pa.LargeListArray.from_arrays(pa.array(patterns.offsets), labels.take(pa.array(patterns.items - 1)))
+    table = pa.table({"pattern": lists, "support": pa.array(support), "length": pa.array(patterns.lengths)})
+    with write_aside(path) as aside:
+        pq.write_table(table, aside)
+
+
+def _spaced(pattern: list) -> str:
+    labels = list(map(str, pattern))
+    for label in labels:
+        if len(label.split()) != 1:
+            raise CommandError(f"the item {label!r} holds white space, which separates items here; write .parquet.")
+    return " ".join(labels)
+
+
+def digest_rows(rows: SequenceDataset) -> str:
+    """A fingerprint of the items of all rows that have any: tells whether a model was trained on just these rows."""
+    digest = hashlib.sha256()
+    for column in (rows.items, rows.lengths[rows.lengths > 0]):
+        digest.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
+    digest.update(repr(rows.vocabulary.tolist()).encode())
+    return digest.hexdigest()
+
+
+def save_model(model: Any, path: str) -> None:
+    """Write a fitted recommender for ``joblib.load``."""
+    import joblib
+
+    with write_aside(path) as aside:
+        joblib.dump(model, aside)
+
+
+def load_model(path: str) -> Any:
+    """Read what :func:`save_model` wrote.
+
+    Raises
+    ------
+    CommandError
+        The file is missing, damaged, or no recommender.
+    """
+    import joblib
+
+    if not os.path.isfile(path):
+        raise CommandError(f"there is no model file {path!r}.")
+    try:
+        model = joblib.load(path)
+    # A damaged pickle may raise anything at all; the message passes it on.
+    except Exception as error:
+        raise CommandError(
+            f"{path!r} cannot be read as a model ({type(error).__name__}: {error}); "
+            "expected what 'seqregen train' wrote."
+        ) from error
+    if not (hasattr(model, "rank") and hasattr(model, "predict") and hasattr(model, "vocabulary_")):
+        raise CommandError(f"{path!r} holds a {type(model).__name__}, not a fitted recommender of 'seqregen train'.")
+    return model

@@ -1,0 +1,396 @@
+"""The command line, run in this process; one test starts it for real."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from seqregen import SequenceDataset
+from seqregen.cli import commands, main
+from seqregen.cli.console import format_table
+from seqregen.cli.options import LOSSES as OFFERED_LOSSES
+from seqregen.datasets import make_sequences
+from seqregen.formats import write_text
+from seqregen.mining import PatternMiner
+from seqregen.model_selection import leave_one_out
+from seqregen.training import LOSSES
+
+COMMANDS = ("demo", "describe", "mine", "regenerate", "train", "score")
+FAST_REGENERATOR = ["--epochs", "1", "--embedding-dim", "8", "--memories", "2", "--threads", "1"]
+FAST_MODEL = ["--epochs", "2", "--embedding-dim", "8", "--threads", "1"]
+
+
+@pytest.fixture
+def ratings(tmp_path: Path) -> Path:
+    path = tmp_path / "ratings.txt"
+    write_text(make_sequences(60, 20, random_state=0), path)
+    return path
+
+
+@pytest.fixture
+def model(ratings: Path, tmp_path: Path) -> Path:
+    """Trained without the last item of each row."""
+    path = tmp_path / "model.joblib"
+    assert main(["train", str(ratings), "-o", str(path), "--leave-one-out", "--quiet", *FAST_MODEL]) == 0
+    return path
+
+
+def run(capsys: pytest.CaptureFixture, *arguments: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def assert_refused(result: tuple[int, str, str], *words: str) -> None:
+    code, out, err = result
+    assert code == 2
+    assert out == ""
+    assert err.startswith("seqregen: error: ")
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+# The parser
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_of_the_command(command: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"examples:\n  seqregen {command}" in capsys.readouterr().out
+
+
+def test_help_and_version_of_the_program(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines() if line.startswith("    ")][:6] == list(COMMANDS)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("seqregen 0.")
+
+
+def test_bad_arguments_are_one_line(capsys: pytest.CaptureFixture, ratings: Path) -> None:
+    assert_refused(run(capsys), "COMMAND", "seqregen --help")
+    assert_refused(run(capsys, "dance"), "dance")
+    assert_refused(run(capsys, "mine", ratings, "--window", "wide"), "--window", "wide", "seqregen mine --help")
+    assert_refused(run(capsys, "train", ratings, "-o", "m.joblib", "--loss", "best"), "best", "sampled_softmax")
+    assert_refused(run(capsys, "demo", "--seed", "-1"), "--seed", "-1")
+    assert_refused(run(capsys, "demo", "--size", "3"), "--size", "3")
+    assert_refused(run(capsys, "demo", "--threads", "0"), "--threads", "0")
+
+
+def test_offered_losses_are_those_there_are() -> None:
+    assert set(OFFERED_LOSSES) == set(LOSSES)
+
+
+def test_starts_without_torch_and_as_a_module(tmp_path: Path) -> None:
+    check = "import sys; sys.argv = ['seqregen', '--version']; from seqregen.cli import main\ntry: main()\n"
+    check += "except SystemExit: print('torch' in sys.modules, 'sklearn' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert result.stdout.endswith("False False\n")
+    missing = tmp_path / "missing.txt"
+    command = [sys.executable, "-m", "seqregen", "describe", str(missing)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("seqregen: error: ")
+    assert str(missing) in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+# describe
+
+
+def test_describe(capsys: pytest.CaptureFixture, ratings: Path) -> None:
+    code, out, err = run(capsys, "describe", ratings)
+    values = {line[:14].strip(): line[14:].strip() for line in out.splitlines()}
+    rows = make_sequences(60, 20, random_state=0)
+    assert code == 0
+    assert values["users"] == "60"
+    assert values["interactions"] == f"{rows.n_interactions:,}"
+    assert values["longest row"] == str(rows.lengths.max())
+    assert str(ratings) in err
+    assert run(capsys, "describe", ratings, "--quiet")[1:] == (out, "")
+
+
+def test_bad_files(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    assert_refused(run(capsys, "describe", tmp_path / "none.txt", "-q"), "none.txt")
+    assert_refused(run(capsys, "describe", tmp_path, "-q"), "directory")
+    for name, content, words in (
+        ("empty.txt", b"", ("empty.txt",)),
+        ("blank.txt", b"1 2 3\n\n2 3\n", ("line 2",)),
+        ("users.txt", b"1\n2\n", ("not one item",)),
+        ("bytes.txt", b"1 2\n2 \xff\n", ("line 2",)),
+        ("broken.parquet", b"PAR1 and no more", ("broken.parquet",)),
+        ("ratings.csv", b"user,item\n1,2\n", ("to_parquet",)),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert_refused(run(capsys, "describe", path, "-q"), *words)
+
+
+def test_debug_shows_the_error_itself(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        main(["describe", str(tmp_path / "none.txt"), "--debug"])
+
+
+# mine
+
+
+def test_mine_writes_all_formats(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path) -> None:
+    miner = PatternMiner(window=4, min_support=3).fit(make_sequences(60, 20, random_state=0))
+    expected = list(zip(miner.patterns_.to_lists(), miner.support_.tolist(), strict=True))
+    for suffix in ("parquet", "csv", "tsv", "txt"):
+        path = tmp_path / f"patterns.{suffix}"
+        code, out, _ = run(capsys, "mine", ratings, "-o", path, "--window", 4, "--min-support", 3)
+        assert code == 0
+        assert f"{len(expected):,} patterns in 60 sequences" in out
+        assert read_patterns(path) == expected
+
+
+def read_patterns(path: Path) -> list[tuple[list[int], int]]:
+    if path.suffix == ".parquet":
+        table = pq.read_table(path).to_pydict()
+        assert table["length"] == list(map(len, table["pattern"]))
+        return list(zip(table["pattern"], table["support"], strict=True))
+    if path.suffix == ".txt":
+        lines = [list(map(int, line.split())) for line in path.read_text().splitlines()]
+        return [(line[1:], line[0]) for line in lines]
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
+    return [(list(map(int, row["pattern"].split())), int(row["support"])) for row in rows]
+
+
+def test_mine_holds_test_items_out(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    path, found = tmp_path / "rows.txt", tmp_path / "patterns.txt"
+    path.write_text("a 1 2 8 9\nb 1 2 8 9\nc\n")
+    assert run(capsys, "mine", path, "-o", found, "--hold-out", "none")[0] == 0
+    assert "2 8 9" in found.read_text()
+    _, _, err = run(capsys, "mine", path, "-o", found, "--hold-out", "validation-and-test")
+    assert found.read_text() == "2 1 2\n"
+    assert "warning: 1 of 3 rows left out" in err
+
+
+def test_no_pattern_is_a_warning_of_one_line(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path) -> None:
+    path = tmp_path / "patterns.parquet"
+    code, out, err = run(capsys, "mine", ratings, "--min-support", 1000, "-o", path, "-q")
+    assert code == 0
+    assert out.startswith("0 patterns")
+    assert err.startswith("seqregen: warning: no pattern")
+    assert err.count("\n") == 1
+    assert pq.read_table(path).num_rows == 0
+
+
+def test_bad_outputs_are_refused_before_any_work(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.txt"
+    for output, word in (
+        (tmp_path / "patterns.xlsx", ".parquet"),
+        (tmp_path / "nowhere" / "patterns.csv", "nowhere"),
+    ):
+        assert_refused(run(capsys, "mine", missing, "-o", output), word)
+    (tmp_path / "folder.csv").mkdir()
+    assert_refused(run(capsys, "mine", missing, "-o", tmp_path / "folder.csv"), "directory")
+    content = ratings.read_bytes()
+    assert_refused(run(capsys, "regenerate", ratings, "-o", ratings), "input")
+    assert_refused(run(capsys, "regenerate", ratings, "-o", tmp_path / "rows.csv"), ".parquet")
+    assert_refused(run(capsys, "train", ratings, "-o", tmp_path / "model.pt"), ".joblib")
+    assert ratings.read_bytes() == content
+
+
+def test_items_with_spaces_are_refused_in_csv(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    rows, output = tmp_path / "rows.parquet", tmp_path / "patterns.csv"
+    SequenceDataset.from_sequences([["green tea", "milk"]] * 2).to_parquet(rows)
+    output.write_text("old")
+    assert_refused(run(capsys, "mine", rows, "-o", output, "-q"), "'green tea'", ".parquet")
+    assert output.read_text() == "old"
+
+
+def test_bad_parameters_name_the_parameter(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.parquet"
+    assert_refused(run(capsys, "mine", ratings, "--window", 1, "-q"), "window")
+    refused = run(capsys, "regenerate", tmp_path / "missing.txt", "-o", output, "--generative-rate", 2)
+    assert_refused(refused, "generative_rate")
+    model = tmp_path / "m.joblib"
+    assert_refused(run(capsys, "train", tmp_path / "missing.txt", "-o", model, "--heads", 3), "n_heads=3")
+    assert_refused(run(capsys, "train", ratings, "-o", model, "--device", "quantum"), "quantum")
+    assert_refused(run(capsys, "train", ratings, "-o", model, "--window", 3), "--regenerate")
+    assert not output.exists()
+    assert not model.exists()
+
+
+# regenerate
+
+
+def test_regenerate_keeps_the_rows_and_repeats(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / "first.parquet", tmp_path / "second.parquet"]
+    for path in paths:
+        code, out, _ = run(capsys, "regenerate", ratings, "-o", path, "--seed", 3, *FAST_REGENERATOR)
+        assert code == 0
+        assert "decodes               120" in out
+    first, second = map(SequenceDataset.read_parquet, paths)
+    assert first == second
+    assert first.originals().to_lists() == make_sequences(60, 20, random_state=0).to_lists()
+    assert first.describe().mined > 0
+    assert first.validation is None
+
+
+def test_regenerate_holds_out_and_includes(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path) -> None:
+    path, text = tmp_path / "rows.parquet", tmp_path / "rows.txt"
+    held_out = ["--hold-out", "validation-and-test"]
+    assert run(capsys, "regenerate", ratings, "-o", path, *held_out, *FAST_REGENERATOR)[0] == 0
+    X, _ = leave_one_out(make_sequences(60, 20, random_state=0), validation=True)
+    rows = SequenceDataset.read_parquet(path).originals()
+    assert rows.to_lists() == X.to_lists()
+    np.testing.assert_array_equal(rows.validation, X.validation)
+    included = ["--include", "original", "mined"]
+    code, _, err = run(capsys, "regenerate", ratings, "-o", text, *held_out, *included, *FAST_REGENERATOR)
+    assert code == 0
+    assert "warning: text keeps the rows alone, not their origins and validation items" in err
+    assert len(text.read_text().splitlines()) > 60
+
+
+def test_reference_is_handed_on(monkeypatch: pytest.MonkeyPatch, ratings: Path, tmp_path: Path) -> None:
+    made = []
+    make = commands._make_regenerator
+    monkeypatch.setattr(commands, "_make_regenerator", lambda *given: made.append(make(*given)) or made[-1])
+    output = str(tmp_path / "out.parquet")
+    assert main(["regenerate", str(ratings), "-o", output, "--reference", "-q", *FAST_REGENERATOR]) == 0
+    assert made[0].generative_rate == 1.0
+    assert made[0].gate_balance_weight == 0.0
+    assert (made[0].n_memories, made[0].max_epochs, made[0].random_state) == (2, 1, 0)
+
+
+# train and score
+
+
+def test_score_of_held_out_items(capsys: pytest.CaptureFixture, ratings: Path, model: Path) -> None:
+    code, out, err = run(capsys, "score", model, ratings, "-k", 5, 10)
+    assert code == 0
+    assert "Held out" in out
+    assert "left out" in out
+    assert "warning" not in err
+    X, y = leave_one_out(make_sequences(60, 20, random_state=0))
+    ranks = joblib.load(model).rank(X, y)
+    values = out.splitlines()[2].split()
+    assert out.splitlines()[0].split() == ["Recall@5", "NDCG@5", "Recall@10", "NDCG@10"]
+    assert values[0] == f"{np.mean(ranks <= 5):.4f}"
+    _, kept, _ = run(capsys, "score", model, ratings, "--keep-history", "-q")
+    assert "compete as well" in kept
+
+
+def test_score_warns_of_what_was_trained_on(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path) -> None:
+    path, other = tmp_path / "model.pkl", tmp_path / "other.txt"
+    _, _, err = run(capsys, "train", ratings, "-o", path, *FAST_MODEL)
+    assert "would flatter" in err
+    _, _, err = run(capsys, "score", path, ratings, "-q")
+    assert "warning: the model was trained on the very items" in err
+    write_text(make_sequences(60, 20, random_state=1), other)
+    _, _, err = run(capsys, "score", path, other, "-q")
+    assert "warning: the model was trained on other rows" in err
+
+
+def test_train_with_regeneration_and_of_a_regenerated_file(
+    capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path
+) -> None:
+    path, rows = tmp_path / "model.joblib", tmp_path / "rows.parquet"
+    settings = {"epochs": 1, "embedding-dim": 8, "memories": 2}
+    fast = [f"--regenerator-{name}={value}" for name, value in settings.items()] + FAST_MODEL
+    code, out, _ = run(capsys, "train", ratings, "-o", path, "--regenerate", "--leave-one-out", *fast)
+    assert code == 0
+    assert "validation NDCG@20" in out
+    assert "decodes               120" in out
+    assert "Held out" in run(capsys, "score", path, ratings)[1]
+    run(capsys, "regenerate", ratings, "-o", rows, "--hold-out", "validation-and-test", *FAST_REGENERATOR)
+    assert run(capsys, "train", rows, "-o", path, *FAST_MODEL)[0] == 0
+    assert "Held out" in run(capsys, "score", path, ratings)[1]
+    assert_refused(run(capsys, "train", rows, "-o", path, "--regenerate", "-q"), "raw histories")
+    assert_refused(run(capsys, "train", rows, "-o", path, "--leave-one-out", "-q"), "raw histories")
+    assert_refused(run(capsys, "score", path, rows, "-q"), "row 60 is mined")
+
+
+def test_predictions(capsys: pytest.CaptureFixture, ratings: Path, model: Path, tmp_path: Path) -> None:
+    expected = joblib.load(model).predict(make_sequences(60, 20, random_state=0), k=3).tolist()
+    code, out, _ = run(capsys, "score", model, ratings, "--predict", 3)
+    assert code == 0
+    assert [list(map(int, line.split()))[1:] for line in out.splitlines()] == expected
+    for suffix in ("txt", "parquet"):
+        path = tmp_path / f"next.{suffix}"
+        assert run(capsys, "score", model, ratings, "--predict", 3, "-o", path)[0] == 0
+        read = SequenceDataset.read_parquet(path).to_lists() if suffix == "parquet" else None
+        assert (read or [list(map(int, line.split()))[1:] for line in path.read_text().splitlines()]) == expected
+    assert_refused(run(capsys, "score", model, ratings, "-o", tmp_path / "x.txt"), "--predict")
+    assert_refused(run(capsys, "score", model, ratings, "--predict", 21, "-q"), "20")
+    assert_refused(run(capsys, "score", model, ratings, "-k", 21, "-q"), "k=21")
+
+
+def test_bad_models(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path, model: Path) -> None:
+    assert_refused(run(capsys, "score", tmp_path / "none.joblib", ratings), "none.joblib")
+    broken = tmp_path / "broken.joblib"
+    broken.write_bytes(model.read_bytes()[:200])
+    assert_refused(run(capsys, "score", broken, ratings), "broken.joblib", "cannot be read")
+    broken.write_bytes(pickle.dumps([1, 2]))
+    assert_refused(run(capsys, "score", broken, ratings), "list")
+
+
+def test_what_fails_leaves_the_old_file(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, ratings: Path, model: Path
+) -> None:
+    before, others = model.read_bytes(), sorted(model.parent.iterdir())
+    arguments = ["train", ratings, "-o", model, "-q", *FAST_MODEL]
+
+    def fill_the_disk(_: object, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(joblib, "dump", fill_the_disk)
+    assert_refused(run(capsys, *arguments), "No space left")
+
+    def press_control_c(_: object, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(joblib, "dump", press_control_c)
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (130, "")
+    assert err.startswith("seqregen: interrupted: ")
+    assert model.read_bytes() == before
+    assert sorted(model.parent.iterdir()) == others
+
+
+# demo
+
+
+def test_demo_shows_the_table_and_repeats(capsys: pytest.CaptureFixture) -> None:
+    code, out, err = run(capsys, "demo", "--size", 60, "--seed", 1)
+    assert code == 0
+    assert "original = the sequences; mined = " in out
+    table = [line for line in out.splitlines() if line.startswith("original")][:3]
+    assert [line.split("  ")[0] for line in table] == [
+        "original",
+        "original + mined",
+        "original + mined + regenerated",
+    ]
+    values = np.array([line.split()[-4:] for line in table], dtype=float)
+    assert ((values >= 0) & (values <= 1)).all()
+    assert "against original + mined " in out
+    assert "train the regenerator" in out
+    assert "SASRec epoch" in err
+    again = run(capsys, "demo", "--size", 60, "--seed", 1, "-q")
+    before_times = out.index("stage ")
+    assert again[1][:before_times] == out[:before_times]
+    assert again[2] == ""
+
+
+def test_format_table() -> None:
+    assert format_table(("name", "n"), [("a", 10), ("bcdef", 2)]) == ("name    n\n-----  --\na      10\nbcdef   2")
