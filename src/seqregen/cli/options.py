@@ -52,18 +52,11 @@ _SASREC: _Options = (
 _SHORTER = {name: name.partition("_")[2] for name in ("n_memories", "n_negatives", "n_layers", "n_heads", "max_epochs")}
 
 
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Examples keep their lines, and the names of all commands fit beside their summaries."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=32)
-
-
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaint is one line."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, **settings)
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         raise CommandError(f"{message} (see {self.prog} --help)")
