@@ -1,12 +1,14 @@
 """Development sessions: ``nox -s tests lint typing demo benchmarks docs``."""
 
+import os
+
 import nox
 
 nox.options.sessions = ["tests", "lint", "typing"]
 nox.options.default_venv_backend = "venv"
 
-# The build without CUDA where the index offers one; any torch >= 2.6 works.
-TORCH = "torch==2.13.0"
+# The build without CUDA where the index offers one; any torch >= 2.6 works: SEQREGEN_TORCH="torch==2.6.0" nox.
+TORCH = os.environ.get("SEQREGEN_TORCH", "torch==2.13.0")
 
 
 @nox.session
@@ -55,5 +57,5 @@ def benchmarks(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation."""
     session.install(TORCH)
-    session.install("-e", ".[frames,plot]", "sphinx>=8", "numpydoc>=1.8", "sphinx-gallery>=0.18", "pydata-sphinx-theme")
+    session.install("-e", ".[docs]")
     session.run("sphinx-build", "-W", "-b", "html", "docs", "docs/_build/html")

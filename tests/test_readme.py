@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+import seqregen
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def code_blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
 def bash_blocks() -> list[str]:
-    return re.findall(
-        r"^```bash\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+    return code_blocks("bash")
 
 
 def test_there_are_exactly_two_commands_of_one_line():
@@ -51,3 +59,59 @@ def test_continuous_integration_fails_without_it(tmp_path, readme):
     result = subprocess.run(["bash", str(tmp_path / ".ci" / "run")], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "no second bash block" in result.stderr
+
+
+def test_every_block_is_bash_or_python():
+    openings = re.findall(r"^```(\w*)$", README, flags=re.MULTILINE)[::2]
+    assert set(openings) == {"bash", "python"}
+
+
+def test_the_commands_use_ignored_directories():
+    patterns = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    environments = {name for block in code_blocks("bash") for name in re.findall(r"\.venv-\w+", block)}
+    assert environments == {".venv-demo", ".venv-test"}
+    assert ".venv*/" in patterns
+
+
+def test_relative_links_lead_somewhere():
+    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in target]
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def attribute_chains(tree):
+    """Dotted names that start with ``sr``, as lists of the names behind it."""
+    for node in ast.walk(tree):
+        names = []
+        while isinstance(node, ast.Attribute):
+            names.insert(0, node.attr)
+            node = node.value
+        if names and isinstance(node, ast.Name) and node.id == "sr":
+            yield names
+
+
+@pytest.mark.parametrize("block", code_blocks("python"))
+def test_the_example_uses_names_that_exist(block):
+    chains = list(attribute_chains(ast.parse(block)))
+    assert chains
+    for names in chains:
+        found = seqregen
+        for name in names:
+            found = getattr(found, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", code_blocks("python"))
+def test_the_example_runs(block, tmp_path, monkeypatch):
+    """On a file of its own under the same name, with networks small enough for a test."""
+    monkeypatch.chdir(tmp_path)
+    sequences = seqregen.datasets.make_sequences(80, 20, random_state=0)
+    lines = (" ".join(map(str, [row, *items])) for row, items in enumerate(sequences.to_lists()))
+    (tmp_path / "amazon-beauty.txt").write_text("\n".join(lines) + "\n")
+    small = block.replace("n_memories=5", "n_memories=2, embedding_dim=8, max_epochs=1, item_embeddings=None")
+    small = small.replace("SASRec()", "SASRec(embedding_dim=8, max_epochs=1)")
+    assert small.count("max_epochs=1") == 2
+    names: dict = {}
+    exec(compile(small, "README.md", "exec"), names)
+    assert names["model"].predict(names["X"], k=10).shape == (80, 10)
+    assert names["regenerated"].n_original == 80
