@@ -171,7 +171,9 @@ class SequenceDataset:
             expected = len(self) if name in ROW_COLUMNS else len(items)
             if column is not None and column.shape != (expected,):
                 unit = "row" if name in ROW_COLUMNS else "interaction"
-                raise ValueError(f"{name} must have one value for each {unit}, shape ({expected},); got {column.shape}.")
+                raise ValueError(
+                    f"{name} must have one value for each {unit}, shape ({expected},); got {column.shape}."
+                )
         if self.pairs is not None and self.pairs.n_rows != len(self):
             raise ValueError(f"pairs are given for {self.pairs.n_rows} rows, the dataset has {len(self)}.")
 

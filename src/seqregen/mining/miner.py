@@ -100,7 +100,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
     (['tea', 'milk'], 2)
     """
 
-    def __init__(  # noqa: PLR0917 - the order is part of the interface
+    def __init__(
         self,
         window: int = 5,
         min_support: int = 2,
