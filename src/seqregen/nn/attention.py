@@ -1,13 +1,14 @@
 """Attention over ragged rows.
 
-Rows of a batch come sorted by length and are cut into a few groups of near lengths. Linear layers see the
-real tokens alone, flat; only the attention inside a group is padded, to the longest row of that group.
+Linear layers see the real tokens alone, flat. For attention, rows are cut into groups: either rows of near
+lengths, padded to the longest of the group, or short rows packed several to a block, where a mask keeps them
+apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +21,8 @@ __all__ = ["RaggedGroups", "attend", "group_rows"]
 
 # Attention cells that cost about as much as the calls of one more group (measured on CPU).
 _CELLS_A_GROUP = 2_000
+# Rows up to this length are packed into blocks of it.
+_BLOCK = 64
 
 
 def group_rows(lengths: np.ndarray) -> list[tuple[int, int]]:
@@ -49,7 +52,10 @@ def group_rows(lengths: np.ndarray) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class _Group:
-    """One group of rows of one ragged column: tokens ``start:stop`` are ``n_rows`` rows of up to ``length``."""
+    """One group of rows of one ragged column: tokens ``start:stop`` are ``n_rows`` rows of up to ``length``.
+
+    In a packed group ``n_rows`` counts blocks, and ``same_row`` says which places of a block belong together.
+    """
 
     start: int
     stop: int
@@ -58,6 +64,17 @@ class _Group:
     padded: Tensor | None
     real: Tensor | None
     is_real: Tensor | None
+    same_row: Tensor | None = None
+    masks: dict[bool, Tensor] = field(default_factory=dict)
+
+    def mask(self, causal: bool, like: Tensor) -> Tensor:
+        """What is added to the scores of a packed group: -inf between places that must not see each other."""
+        assert self.same_row is not None
+        if causal not in self.masks:
+            seen = self.same_row.tril() if causal else self.same_row
+            hidden = torch.zeros(seen.shape, dtype=like.dtype, device=like.device).masked_fill_(~seen, -torch.inf)
+            self.masks[causal] = hidden[:, None]
+        return self.masks[causal]
 
 
 class RaggedGroups:
@@ -81,6 +98,25 @@ class RaggedGroups:
             group = _make_group(lengths[first:last], start, device)
             self.groups.append(group)
             start = group.stop
+
+    @classmethod
+    def packed(cls, lengths: np.ndarray, device: torch.device) -> RaggedGroups:
+        """Groups for self-attention: short rows packed into blocks, longer ones in groups of near lengths.
+
+        Parameters
+        ----------
+        lengths : int64 ndarray of shape (n_rows,)
+            Ascending lengths.
+        device : torch.device
+            Where the tokens live.
+        """
+        n_short = int(np.searchsorted(lengths, _BLOCK, side="right"))
+        groups = cls(lengths[n_short:], group_rows(lengths[n_short:]) if n_short < len(lengths) else [], device)
+        if n_short:
+            short = _pack(lengths[:n_short], device)
+            groups.groups = [short, *(_shifted(group, short.stop) for group in groups.groups)]
+            groups.n_tokens += short.stop
+        return groups
 
     def pad(self, tokens: Tensor) -> list[Tensor]:
         """Flat tokens (n_tokens, ...) as one padded tensor (n_rows, length, ...) a group.
@@ -114,6 +150,45 @@ def _make_group(lengths: np.ndarray, start: int, device: torch.device) -> _Group
         torch.from_numpy(padded.reshape(-1)).to(device, non_blocking=True),
         torch.from_numpy(np.flatnonzero(is_real)).to(device, non_blocking=True),
         torch.from_numpy(is_real).to(device, non_blocking=True),
+    )
+
+
+def _shifted(group: _Group, n_tokens: int) -> _Group:
+    return replace(group, start=group.start + n_tokens, stop=group.stop + n_tokens)
+
+
+def _pack(lengths: np.ndarray, device: torch.device) -> _Group:
+    """Several rows to a block, as long as they fit: the longest that is left, then short ones."""
+    width = int(lengths[-1]) if len(lengths) == 1 else _BLOCK
+    slots = np.empty(len(lengths), dtype=np.int64)
+    shortest, longest, block = 0, len(lengths) - 1, 0
+    sizes = lengths.tolist()
+    while shortest <= longest:
+        slots[longest] = block * width
+        used = sizes[longest]
+        longest -= 1
+        while shortest <= longest and used + sizes[shortest] <= width:
+            slots[shortest] = block * width + used
+            used += sizes[shortest]
+            shortest += 1
+        block += 1
+    total = int(lengths.sum())
+    first = np.cumsum(lengths) - lengths
+    real = np.arange(total) + np.repeat(slots - first, lengths)
+    padded = np.zeros(block * width, dtype=np.int64)
+    padded[real] = np.arange(total)
+    row = np.full(block * width, -1, dtype=np.int64)
+    row[real] = np.repeat(np.arange(len(lengths)), lengths)
+    rows = torch.from_numpy(row).to(device, non_blocking=True).view(block, width)
+    return _Group(
+        0,
+        total,
+        block,
+        width,
+        torch.from_numpy(padded).to(device, non_blocking=True),
+        torch.from_numpy(real).to(device, non_blocking=True),
+        rows >= 0,
+        rows[:, :, None] == rows[:, None, :],
     )
 
 
@@ -161,7 +236,9 @@ def attend(
         query = query.view(n_rows, n_queries, n_heads, -1).transpose(1, 2)
         key, value = key_value.view(n_rows, group.length, 2, n_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         scores = query @ key.transpose(-2, -1)
-        if causal:
+        if group.same_row is not None:
+            scores = scores + group.mask(causal, scores)
+        elif causal:
             # Padded keys stand behind every real query: the causal mask hides them, too.
             scores = scores + _causal_mask(n_queries, scores)
         elif group.is_real is not None:

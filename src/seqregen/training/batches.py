@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..nn import RaggedGroups, group_rows
+from ..nn import RaggedGroups
 from ..ragged import offsets_from_lengths, position_in_row, take_positions
 from ..sequences import SequenceDataset
 
@@ -123,7 +123,7 @@ def _batch(
         targets=None if targets is None else _tensor(targets, device),
         weights=weights,
         positions=_tensor(position_in_row(offsets_from_lengths(lengths)), device),
-        groups=RaggedGroups(lengths, group_rows(lengths), device),
+        groups=RaggedGroups.packed(lengths, device),
         last=_tensor(offsets[1:] - 1, device),
         rows=rows,
     )
