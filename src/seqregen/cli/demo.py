@@ -73,7 +73,7 @@ def _run(options: Namespace, console: Console) -> _Results:
         mined = PatternMiner(random_state=options.seed).fit_transform(X)
     _train(_ORIGINAL, X, y, settings, results, console)
     control = _train(_CONTROL, mined, y, settings, results, console)
-    # As published, the regenerator starts from the item vectors of a SASRec trained on original + mined rows.
+    # As published, the regenerator starts from the vectors of a SASRec trained on original + mined rows: the control.
     regenerator = DatasetRegenerator(
         item_embeddings=control.item_embeddings_, max_epochs=_REGENERATOR_EPOCHS, **settings
     )
@@ -87,7 +87,7 @@ def _explain(sequences: SequenceDataset) -> None:
     facts = sequences.describe()
     print(
         f"Data: {facts.users:,} generated sequences over {facts.items:,} items, {facts.interactions:,} interactions. "
-        "The last item of each is the test item, the last but one stops training; no other step sees either."
+        "The last item of each is the test item, which nothing sees before the end; the last but one stops training."
     )
     print(
         "Rows: original = the sequences; mined = frequent patterns found in them; "
