@@ -37,3 +37,12 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
 }
+
+
+def skip_metadata_requests(app, what, name, obj, skip, options):
+    """scikit-learn generates ``set_*_request`` for every estimator and documents them itself."""
+    return skip or (name.startswith("set_") and name.endswith("_request"))
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_metadata_requests)
