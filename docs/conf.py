@@ -17,6 +17,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
 html_theme = "alabaster"
 html_theme_options = {"description": seqregen.__doc__.strip().splitlines()[0], "page_width": "1100px"}
 
