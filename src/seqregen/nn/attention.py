@@ -22,7 +22,7 @@ __all__ = ["RaggedGroups", "attend", "group_rows"]
 # Attention cells that cost about as much as the calls of one more group (measured on CPU).
 _CELLS_A_GROUP = 2_000
 # Rows up to this length are packed into blocks of it.
-_BLOCK = 64
+_BLOCK = 32
 
 
 def group_rows(lengths: np.ndarray) -> list[tuple[int, int]]:

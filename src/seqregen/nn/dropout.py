@@ -1,7 +1,7 @@
 """Dropout whose masks cost about as much as reading them.
 
 On a CPU torch draws one random number an element, which costs as much as the rest of a small Transformer.
-Here masks are cut from the raw words of a fast generator, 16 bits an element.
+Here masks are cut from the raw words of a fast generator, 8 or 16 bits an element.
 """
 
 from __future__ import annotations
@@ -40,15 +40,18 @@ class RandomMasks:
 
         The rate is kept to one part in 65,536.
         """
-        threshold = min(round(rate * _LEVELS), _LEVELS - 1)
-        scale = _LEVELS / (_LEVELS - threshold)
+        n_levels = 1 << 8 if float(rate * (1 << 8)).is_integer() else _LEVELS
+        threshold = min(round(rate * n_levels), n_levels - 1)
+        scale = n_levels / (n_levels - threshold)
         if self._generator is not None:
             draws = torch.rand(like.shape, generator=self._generator, device=like.device)
-            return (draws >= threshold / _LEVELS).to(like.dtype).mul_(scale)
-        words = self._words.random_raw((like.numel() + 3) // 4)
-        # As signed integers the 65,536 levels start at -32,768.
-        levels = torch.from_numpy(words.view(np.int16)[: like.numel()]).view(like.shape)
-        return levels.ge(threshold - _LEVELS // 2).to(like.dtype).mul_(scale)
+            return (draws >= threshold / n_levels).to(like.dtype).mul_(scale)
+        dtype = np.int8 if n_levels == 1 << 8 else np.int16
+        words = self._words.random_raw(-(-like.numel() * np.dtype(dtype).itemsize // 8))
+        # As signed integers the levels start at minus half their number.
+        levels = torch.from_numpy(words.view(dtype)[: like.numel()]).view(like.shape)
+        kept = torch.empty(like.shape, dtype=like.dtype)
+        return torch.ge(levels, threshold - n_levels // 2, out=kept).mul_(scale)
 
 
 class Dropout(nn.Module):
