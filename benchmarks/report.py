@@ -14,7 +14,12 @@ __all__ = ["accuracy_table"]
 
 RESULTS = Path(__file__).parent / "results" / "accuracy"
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
-ROWS = {"original": "original", "mined": "original + mined", "regenerated": "original + mined + regenerated"}
+ROWS = {
+    "original": "original",
+    "mined": "original + mined",
+    "regenerated": "original + mined + regenerated",
+    "balanced": "original + mined + regenerated, gate balanced",
+}
 
 
 def accuracy_table(dataset: str) -> str:
