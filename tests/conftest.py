@@ -7,10 +7,6 @@ from pathlib import Path
 
 import pytest
 
-# Networks of a few numbers lose more by sharing a step among threads than they gain, several times over on a busy
-# machine. Set before torch is imported, and passed on to the processes that tests start.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 # Before torch is loaded: the tests are tiny, and threads that wait for one another on busy cores slow them tenfold.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
