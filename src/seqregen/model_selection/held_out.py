@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from ..columns import INTERACTION_COLUMNS
 from ..inputs import check_sequences
 from ..labels import LabelError, as_label_array, encode_labels
 from ..ragged import offsets_from_lengths
 from ..sequences import Origin, SequenceDataset
 
 __all__ = ["append_targets", "hold_out_last", "leave_one_out"]
-
-_INTERACTION_COLUMNS = ("weights", "timestamps", "domains")
 
 
 def leave_one_out(sequences: Any, *, validation: bool = False) -> tuple[SequenceDataset, np.ndarray]:
@@ -172,7 +171,7 @@ def _without_last(dataset: SequenceDataset, chosen: np.ndarray) -> SequenceDatas
     """The rows without the last items of the chosen ones, which have at least one item."""
     kept = np.ones(dataset.n_interactions, dtype=bool)
     kept[dataset.offsets[1:][chosen] - 1] = False
-    columns: dict[str, Any] = {name: getattr(dataset, name) for name in _INTERACTION_COLUMNS}
+    columns: dict[str, Any] = {name: getattr(dataset, name) for name in INTERACTION_COLUMNS}
     columns = {name: None if values is None else values[kept] for name, values in columns.items()}
     offsets = offsets_from_lengths(dataset.lengths - chosen)
     return dataset.replace(items=dataset.items[kept], offsets=offsets, pairs=None, **columns)
@@ -182,7 +181,7 @@ def _append_items(dataset: SequenceDataset, codes: np.ndarray) -> SequenceDatase
     """One more item behind every row whose code is not 0."""
     chosen = codes > 0
     ends = dataset.offsets[1:][chosen]
-    columns: dict[str, Any] = {name: getattr(dataset, name) for name in _INTERACTION_COLUMNS}
+    columns: dict[str, Any] = {name: getattr(dataset, name) for name in INTERACTION_COLUMNS}
     columns = {
         name: None if values is None else np.insert(values, ends, _missing_value(name, values.dtype))
         for name, values in columns.items()

@@ -15,8 +15,8 @@ __all__ = ["DecoderLayer", "EncoderLayer", "FeedForward", "SelfAttention", "init
 _NORM_EPSILON = 1e-12
 
 
-class SelfAttention(nn.Module):
-    """Multi-head self-attention of the tokens of a row, with the output projection."""
+class _Attention(nn.Module):
+    """The weights of multi-head attention: projections to queries, keys and values, and of the output."""
 
     def __init__(self, width: int, n_heads: int, dropout: float) -> None:
         super().__init__()
@@ -26,6 +26,10 @@ class SelfAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
         self.dropout = Dropout(dropout)
+
+
+class SelfAttention(_Attention):
+    """Multi-head self-attention of the tokens of a row, with the output projection."""
 
     def forward(self, tokens: Tensor, groups: RaggedGroups, causal: bool) -> Tensor:
         projected = functional.linear(tokens, self.in_proj_weight, self.in_proj_bias)
@@ -42,16 +46,8 @@ class SelfAttention(nn.Module):
         return self.out_proj(mixed)
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(_Attention):
     """Multi-head attention of the tokens of a row over a memory of the same row."""
-
-    def __init__(self, width: int, n_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.n_heads = n_heads
-        self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * width, width)))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
-        self.dropout = Dropout(dropout)
 
     def project_queries(self, tokens: Tensor) -> Tensor:
         width = tokens.shape[-1]
@@ -158,6 +154,6 @@ def initialize(network: nn.Module, generator: torch.Generator, scale: float = 0.
             nn.init.normal_(module.weight, 0.0, scale, generator=generator)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, (SelfAttention, CrossAttention)):
+        elif isinstance(module, _Attention):
             nn.init.xavier_uniform_(module.in_proj_weight, generator=generator)
             nn.init.zeros_(module.in_proj_bias)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Callable, Collection
@@ -21,7 +20,7 @@ from ..parameters import check_choice, check_integer, check_real, draw_seed, rem
 from ..ragged import take_positions
 from ..sequences import Origin, SequenceDataset
 from ..targets import SASRec
-from ..training import TrainingPlan, resolve_device, train
+from ..training import TrainingPlan, resolve_device, train, with_network_on_cpu
 from ..training.checkpoints import CheckpointFile, fingerprint
 from .decoding import Decoded, DecodingSettings, decode
 from .gate import gate_mixture, gate_use
@@ -99,7 +98,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         Weight of the term that makes each pair choose one memory (published code).
     gate_balance_weight : float, default=0.0
         Weight of a term that spreads the pairs over the memories (not published). Without it the gate
-        collapses: from the second epoch on all pairs choose one memory and the others stay untrained, so what
+        collapses: within two epochs all pairs choose one memory and the others stay untrained, so what
         they decode is close to random. With 1 several memories are used; in a first trial on Amazon Beauty (one
         seed) the recommender trained on the result was not better for it, so it is off by default.
     pretraining_loss : str, default="sampled_softmax"
@@ -471,12 +470,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        network = state.get("network_")
-        if network is not None and next(network.parameters()).device.type != "cpu":
-            # What was trained on a GPU must load where there is none.
-            state["network_"] = copy.deepcopy(network).cpu()
-        return state
+        return with_network_on_cpu(super().__getstate__())
 
 
 def _taken(decoded: Decoded, rows: np.ndarray) -> Decoded:

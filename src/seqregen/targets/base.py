@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from ..training import (
     next_item_rows,
     resolve_device,
     train,
+    with_network_on_cpu,
 )
 from ..training.batches import history_batches
 from ..training.checkpoints import CheckpointFile, fingerprint
@@ -402,12 +402,7 @@ class SequentialRecommender(BaseEstimator, metaclass=ABCMeta):
         return self.network_.item_table().detach().cpu().numpy()
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        network = state.get("network_")
-        if network is not None and next(network.parameters()).device.type != "cpu":
-            # What was trained on a GPU must load where there is none.
-            state["network_"] = copy.deepcopy(network).cpu()
-        return state
+        return with_network_on_cpu(super().__getstate__())
 
 
 def _columns_of(X: Any) -> str:

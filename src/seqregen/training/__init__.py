@@ -1,7 +1,7 @@
 """Ragged batches, losses, and the one training loop."""
 
 from .batches import NextItemBatch, NextItemRows, next_item_rows
-from .devices import resolve_device
+from .devices import resolve_device, with_network_on_cpu
 from .loop import StopRule, TrainingPlan, TrainingResult, train
 from .losses import LOSSES, NextItemLoss
 
@@ -16,4 +16,5 @@ __all__ = [
     "next_item_rows",
     "resolve_device",
     "train",
+    "with_network_on_cpu",
 ]

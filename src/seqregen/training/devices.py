@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import torch
 
-__all__ = ["resolve_device"]
+__all__ = ["resolve_device", "with_network_on_cpu"]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -41,3 +44,11 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device={device!r} was asked for, but there are {torch.cuda.device_count()} CUDA devices.")
     return chosen
+
+
+def with_network_on_cpu(state: dict[str, Any]) -> dict[str, Any]:
+    """An estimator's state for pickling: what was trained on a GPU must load where there is none."""
+    network = state.get("network_")
+    if network is None or next(network.parameters()).device.type == "cpu":
+        return state
+    return state | {"network_": copy.deepcopy(network).cpu()}
