@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 
 from seqregen import Origin, SequenceDataset
 from seqregen.metrics import ndcg_at_k, rank_targets
-from seqregen.model_selection import hold_out_last, leave_one_out
+from seqregen.model_selection import append_validation, hold_out_last, leave_one_out
 from seqregen.targets import base
 from seqregen.training import LOSSES, TrainingPlan, next_item_rows
 
@@ -134,7 +134,7 @@ def test_weights_are_honoured(tiny, sequences):
     assert_same(tiny().fit(X), tiny().fit(ones))
     zeros = X.replace(weights=np.zeros(X.n_interactions, dtype=np.float32))
     model = tiny(max_epochs=1, dropout=0.0).fit(zeros)
-    untouched = tiny(max_epochs=1)._make_network(24)
+    untouched = tiny(max_epochs=1)._make_network(X)
     tiny()._draw_weights(untouched, torch.Generator().manual_seed(np.random.RandomState(0).randint(2**31 - 1)))
     assert all(torch.equal(a, b) for a, b in zip(parameters(model), untouched.state_dict().values(), strict=True))
     halves = X.replace(weights=np.full(X.n_interactions, 0.5, dtype=np.float32))
@@ -293,3 +293,21 @@ def test_long_rows_train_on_their_last_items(tiny):
     assert next_item_rows(SequenceDataset.from_sequences(rows), 6).n_positions == 24
     # One item more is held out, and the last max_length + 1 of the rest are read.
     assert_same(tiny().fit(rows), tiny().fit(cut))
+
+
+def test_refit_learns_the_validation_items_for_the_best_number_of_epochs(tiny, sequences):
+    X, _ = leave_one_out(sequences, validation=True)
+    stopped, refitted = tiny().fit(X), tiny(refit=True).fit(X)
+    assert [record["loss"] for record in refitted.history_] == [record["loss"] for record in stopped.history_]
+    assert len(refitted.refit_history_) == stopped.best_epoch_ + 1
+    assert refitted.item_counts_.sum() == X.n_interactions + np.count_nonzero(X.validation)
+    # What the refit trained is what a fit on the longer rows trains in as many epochs.
+    assert refitted.refit_history_[0]["loss"] == first_loss(tiny, append_validation(X))
+    assert not hasattr(stopped, "refit_history_")
+
+
+def first_loss(tiny, rows: SequenceDataset) -> float:
+    """Loss of the first epoch on all of the rows: with a mined-like row behind them none is held out."""
+    never_watched = rows.replace(validation=np.zeros(len(rows), dtype=np.int64))
+    with pytest.warns(UserWarning, match="plateau"):
+        return tiny(max_epochs=1).fit(never_watched).history_[0]["loss"]

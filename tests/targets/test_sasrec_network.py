@@ -130,7 +130,7 @@ def test_future_items_change_no_state(row, changed_from, seed):
 
 
 def test_the_published_architecture_is_the_default():
-    network = SASRec()._make_network(100)
+    network = SASRec()._make_network(SequenceDataset.from_sequences([range(100)]))
     assert [tuple(parameter.shape) for parameter in (network.items.weight, network.positions.weight)] == [
         (100, 64),
         (50, 64),

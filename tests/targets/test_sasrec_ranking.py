@@ -11,7 +11,7 @@ from seqregen import Origin, SequenceDataset
 from seqregen.inputs import UnseenItemsWarning
 from seqregen.metrics import UNREACHABLE, ndcg_at_k
 from seqregen.model_selection import leave_one_out
-from seqregen.targets import base
+from seqregen.targets import base, ranker
 
 N_ITEMS = 24
 
@@ -163,7 +163,7 @@ def test_targets_that_do_not_fit(model):
 
 
 def test_too_many_scores_at_once_are_refused(model, sequences, monkeypatch):
-    monkeypatch.setattr(base, "_MOST_SCORES", 59 * N_ITEMS)
+    monkeypatch.setattr(ranker, "_MOST_SCORES", 59 * N_ITEMS)
     with pytest.raises(ValueError, match=r"60 rows x 24 items are too many scores.*score_blocks"):
         model.decision_function(sequences)
     assert sum(len(block) for block in model.score_blocks(sequences)) == 60
@@ -171,7 +171,7 @@ def test_too_many_scores_at_once_are_refused(model, sequences, monkeypatch):
 
 def test_many_rows_are_encoded_in_pieces(model, sequences, monkeypatch):
     whole = model.encode(sequences)
-    monkeypatch.setattr(base, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(base, "ROWS_AT_ONCE", 7)
     np.testing.assert_allclose(model.encode(sequences), whole, rtol=1e-5, atol=1e-6)
 
 

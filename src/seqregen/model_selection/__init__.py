@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .held_out import append_targets, hold_out_last, leave_one_out
+from .held_out import append_targets, append_validation, hold_out_last, leave_one_out
 from .splitters import LeaveLastOut
 
-__all__ = ["LeaveLastOut", "append_targets", "hold_out_last", "leave_one_out"]
+__all__ = ["LeaveLastOut", "append_targets", "append_validation", "hold_out_last", "leave_one_out"]

@@ -12,7 +12,7 @@ from ..labels import LabelError, as_label_array, encode_labels
 from ..ragged import offsets_from_lengths
 from ..sequences import Origin, SequenceDataset
 
-__all__ = ["append_targets", "hold_out_last", "leave_one_out"]
+__all__ = ["append_targets", "append_validation", "hold_out_last", "leave_one_out"]
 
 
 def leave_one_out(sequences: Any, *, validation: bool = False) -> tuple[SequenceDataset, np.ndarray]:
@@ -149,6 +149,31 @@ def append_targets(X: Any, y: Any) -> SequenceDataset:
     if dataset.validation is not None:
         dataset = _append_items(dataset, dataset.validation)
     return _append_items(dataset.replace(vocabulary=vocabulary), codes)
+
+
+def append_validation(X: Any) -> SequenceDataset:
+    """Put every row's validation item behind the row: the data for a last training, once early stopping is done.
+
+    Parameters
+    ----------
+    X : array-like of sequences, or SequenceDataset
+        Mined and regenerated rows have no validation item and stay as they are.
+
+    Returns
+    -------
+    SequenceDataset
+        Without validation items and pairs. Appended items have weight 1 and, where the dataset has times or
+        domains, a missing one.
+
+    Examples
+    --------
+    >>> from seqregen.model_selection import append_validation, leave_one_out
+    >>> X, y = leave_one_out([[3, 1, 2], [5, 4]], validation=True)
+    >>> X.to_lists(), append_validation(X).to_lists()
+    ([[3], [5]], [[3, 1], [5]])
+    """
+    dataset = check_sequences(X)
+    return dataset if dataset.validation is None else _append_items(dataset, dataset.validation)
 
 
 def _require_original_rows(dataset: SequenceDataset) -> None:

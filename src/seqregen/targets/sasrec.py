@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ..nn import Dropout, EncoderLayer, initialize, look_up
+from ..nn import Dropout, EncoderLayer, look_up
 from ..parameters import check_integer, check_real
+from ..sequences import SequenceDataset
 from ..training import NextItemBatch
-from .base import NextItemNetwork, SequentialRecommender
+from .base import SequentialRecommender
+from .network import NextItemNetwork
 
 __all__ = ["SASRec"]
 
@@ -71,6 +72,8 @@ class SASRec(SequentialRecommender):
     max_epochs : int, default=1000
     patience : int, default=20
         Epochs without a better validation NDCG@20 after which training stops; the best epoch is kept.
+    refit : bool, default=False
+        Train once more from the start, for the best number of epochs, on rows that end with their validation items.
     device : str, default="auto"
         "auto" takes CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None
@@ -82,7 +85,7 @@ class SASRec(SequentialRecommender):
 
     Attributes
     ----------
-    vocabulary_, history_, best_epoch_, network_, item_counts_
+    vocabulary_, history_, best_epoch_, refit_history_, network_, item_counts_
         See :class:`SequentialRecommender`.
 
     Examples
@@ -111,6 +114,7 @@ class SASRec(SequentialRecommender):
         batch_size: int = 256,
         max_epochs: int = 1000,
         patience: int = 20,
+        refit: bool = False,
         device: str = "auto",
         random_state: Any = None,
         checkpoint_dir: Any = None,
@@ -121,18 +125,21 @@ class SASRec(SequentialRecommender):
         self.n_heads = n_heads
         self.hidden_dim = hidden_dim
         self.dropout = dropout
-        self.max_length = max_length
-        self.loss = loss
-        self.n_negatives = n_negatives
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.device = device
-        self.random_state = random_state
-        self.checkpoint_dir = checkpoint_dir
-        self.verbose = verbose
+        super().__init__(
+            max_length=max_length,
+            loss=loss,
+            n_negatives=n_negatives,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            patience=patience,
+            refit=refit,
+            device=device,
+            random_state=random_state,
+            checkpoint_dir=checkpoint_dir,
+            verbose=verbose,
+        )
 
     @classmethod
     def reference(cls, **changes: Any) -> SASRec:
@@ -148,10 +155,13 @@ class SASRec(SequentialRecommender):
         if self.embedding_dim % self.n_heads:
             raise ValueError(f"SASRec: n_heads={self.n_heads} must divide embedding_dim={self.embedding_dim}.")
 
-    def _make_network(self, n_items: int) -> SASRecNetwork:
+    def _make_network(self, data: SequenceDataset) -> SASRecNetwork:
         return SASRecNetwork(
-            n_items, self.embedding_dim, self.n_layers, self.n_heads, self.hidden_dim, self.dropout, self.max_length
+            data.n_items,
+            self.embedding_dim,
+            self.n_layers,
+            self.n_heads,
+            self.hidden_dim,
+            self.dropout,
+            self.max_length,
         )
-
-    def _draw_weights(self, network: NextItemNetwork, generator: torch.Generator) -> None:
-        initialize(network, generator)
