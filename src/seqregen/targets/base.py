@@ -60,6 +60,8 @@ class SequentialRecommender(Ranker):
         One of :data:`seqregen.training.LOSSES`; see :class:`seqregen.training.NextItemLoss`.
     n_negatives : int or None
         None stands for 1 under "bce" (published), else 256.
+    negative_sampling : {"uniform", "popularity", "in_batch"}
+        Where negatives come from.
     learning_rate, weight_decay : float
         Of Adam.
     batch_size : int
@@ -99,6 +101,7 @@ class SequentialRecommender(Ranker):
         max_length: int,
         loss: str,
         n_negatives: int | None,
+        negative_sampling: str,
         learning_rate: float,
         weight_decay: float,
         batch_size: int,
@@ -113,6 +116,7 @@ class SequentialRecommender(Ranker):
         self.max_length = max_length
         self.loss = loss
         self.n_negatives = n_negatives
+        self.negative_sampling = negative_sampling
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.batch_size = batch_size
@@ -145,6 +149,7 @@ class SequentialRecommender(Ranker):
     def _check_parameters(self) -> None:
         check_choice(self, "loss", LOSSES)
         check_integer(self, "n_negatives", 1, none=True)
+        check_choice(self, "negative_sampling", ("uniform",))
         for name in ("max_length", "batch_size", "max_epochs", "patience"):
             check_integer(self, name, 1)
         check_real(self, "learning_rate", 0, open_low=True)

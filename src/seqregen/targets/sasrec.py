@@ -64,6 +64,8 @@ class SASRec(SequentialRecommender):
         See :class:`seqregen.training.NextItemLoss`.
     n_negatives : int, optional
         Default 1 under "bce" (published), else 256; not used by "ce".
+    negative_sampling : {"uniform", "popularity", "in_batch"}, default="uniform"
+        Where negatives come from.
     learning_rate : float, default=1e-3
         Of Adam.
     weight_decay : float, default=0
@@ -109,6 +111,7 @@ class SASRec(SequentialRecommender):
         max_length: int = 50,
         loss: str = "sampled_softmax",
         n_negatives: int | None = None,
+        negative_sampling: str = "uniform",
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
         batch_size: int = 256,
@@ -129,6 +132,7 @@ class SASRec(SequentialRecommender):
             max_length=max_length,
             loss=loss,
             n_negatives=n_negatives,
+            negative_sampling=negative_sampling,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             batch_size=batch_size,
