@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..nn import RaggedGroups
-from ..ragged import offsets_from_lengths, position_in_row, take_positions
+from ..nn import RaggedGroups, group_rows
+from ..ragged import position_in_row, take_positions
 from ..sequences import SequenceDataset
 
-__all__ = ["NextItemBatch", "NextItemRows", "history_batches", "next_item_rows"]
+__all__ = ["NextItemBatch", "NextItemRows", "history_batches", "make_batch", "next_item_rows"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class NextItemBatch:
         Where each row ends among the positions.
     rows : int64 ndarray of shape (n_rows,)
         Rows of the dataset that the batch holds, in the order of the positions.
+    lengths : int64 ndarray of shape (n_rows,)
+        Positions of each row, ascending.
     """
 
     items: Tensor
@@ -45,6 +47,7 @@ class NextItemBatch:
     groups: RaggedGroups
     last: Tensor
     rows: np.ndarray
+    lengths: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class NextItemRows:
         rows = rows[np.argsort(self.lengths[rows], kind="stable")]
         places, offsets = take_positions(self.starts[rows], self.lengths[rows])
         weights = None if self.weights is None else _tensor(self.weights[places + 1], device)
-        return _batch(self.items[places], self.items[places + 1], weights, offsets, rows, device)
+        return make_batch(self.items[places], self.items[places + 1], weights, offsets, rows, device)
 
 
 def next_item_rows(dataset: SequenceDataset, max_length: int) -> NextItemRows:
@@ -106,10 +109,10 @@ def history_batches(dataset: SequenceDataset, max_length: int, batch_size: int, 
     for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
         places, offsets = take_positions(starts[rows], used[rows])
-        yield _batch(dataset.items[places], None, None, offsets, rows, device)
+        yield make_batch(dataset.items[places], None, None, offsets, rows, device)
 
 
-def _batch(
+def make_batch(
     items: np.ndarray,
     targets: np.ndarray | None,
     weights: Tensor | None,
@@ -117,15 +120,17 @@ def _batch(
     rows: np.ndarray,
     device: torch.device,
 ) -> NextItemBatch:
+    """A batch of ragged columns whose rows are sorted by length."""
     lengths = np.diff(offsets)
     return NextItemBatch(
         items=_tensor(items, device),
         targets=None if targets is None else _tensor(targets, device),
         weights=weights,
-        positions=_tensor(position_in_row(offsets_from_lengths(lengths)), device),
-        groups=RaggedGroups.packed(lengths, device),
+        positions=_tensor(position_in_row(offsets), device),
+        groups=groups,
         last=_tensor(offsets[1:] - 1, device),
         rows=rows,
+        lengths=lengths,
     )
 
 
