@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -31,8 +31,12 @@ class SASRecNetwork(NextItemNetwork):
     def item_table(self) -> Tensor:
         return self.items.weight
 
+    def item_vectors(self, codes: Tensor) -> Tensor:
+        """Vectors, (n, d), that items of a history are read as."""
+        return look_up(self.items.weight, codes - 1)
+
     def states(self, batch: NextItemBatch) -> Tensor:
-        vectors = look_up(self.items.weight, batch.items - 1) + look_up(self.positions.weight, batch.positions)
+        vectors = self.item_vectors(batch.items) + look_up(self.positions.weight, batch.positions)
         tokens = self.dropout(vectors)
         for layer in self.layers:
             tokens = layer(tokens, batch.groups, causal=True)
@@ -146,7 +150,7 @@ class SASRec(SequentialRecommender):
         )
 
     @classmethod
-    def reference(cls, **changes: Any) -> SASRec:
+    def reference(cls, **changes: Any) -> Self:
         """The setting of DR4SR's published experiments: binary cross-entropy with one negative."""
         published: dict[str, Any] = {"loss": "bce", "n_negatives": 1}
         return cls(**(published | changes))
@@ -157,7 +161,8 @@ class SASRec(SequentialRecommender):
             check_integer(self, name, 1)
         check_real(self, "dropout", 0, 1, open_high=True)
         if self.embedding_dim % self.n_heads:
-            raise ValueError(f"SASRec: n_heads={self.n_heads} must divide embedding_dim={self.embedding_dim}.")
+            name = type(self).__name__
+            raise ValueError(f"{name}: n_heads={self.n_heads} must divide embedding_dim={self.embedding_dim}.")
 
     def _make_network(self, data: SequenceDataset) -> SASRecNetwork:
         return SASRecNetwork(
