@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["accumulating_gradients", "look_up"]
+__all__ = ["accumulating_gradients", "is_accumulating", "look_up"]
 
 # A context variable, so that fits in several threads do not switch it for one another.
 _ACCUMULATE: ContextVar[bool] = ContextVar("accumulate", default=False)
@@ -32,6 +32,11 @@ def accumulating_gradients() -> Iterator[None]:
         yield
     finally:
         _ACCUMULATE.reset(token)
+
+
+def is_accumulating() -> bool:
+    """Whether this thread is inside :func:`accumulating_gradients`."""
+    return _ACCUMULATE.get()
 
 
 class _AccumulatingLookUp(torch.autograd.Function):

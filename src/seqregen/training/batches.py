@@ -109,7 +109,8 @@ def history_batches(dataset: SequenceDataset, max_length: int, batch_size: int, 
     for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
         places, offsets = take_positions(starts[rows], used[rows])
-        yield make_batch(dataset.items[places], None, None, offsets, rows, device)
+        groups = RaggedGroups(used[rows], group_rows(used[rows]), device)
+        yield make_batch(dataset.items[places], None, None, offsets, rows, device, groups)
 
 
 def make_batch(
@@ -119,15 +120,16 @@ def make_batch(
     offsets: np.ndarray,
     rows: np.ndarray,
     device: torch.device,
+    groups: RaggedGroups | None = None,
 ) -> NextItemBatch:
-    """A batch of ragged columns whose rows are sorted by length."""
+    """A batch of ragged columns whose rows are sorted by length; they are packed where no groups are given."""
     lengths = np.diff(offsets)
     return NextItemBatch(
         items=_tensor(items, device),
         targets=None if targets is None else _tensor(targets, device),
         weights=weights,
         positions=_tensor(position_in_row(offsets), device),
-        groups=groups,
+        groups=RaggedGroups.packed(lengths, device) if groups is None else groups,
         last=_tensor(offsets[1:] - 1, device),
         rows=rows,
         lengths=lengths,
