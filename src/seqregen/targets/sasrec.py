@@ -165,12 +165,15 @@ class SASRec(SequentialRecommender):
             raise ValueError(f"{name}: n_heads={self.n_heads} must divide embedding_dim={self.embedding_dim}.")
 
     def _make_network(self, data: SequenceDataset) -> SASRecNetwork:
-        return SASRecNetwork(
-            data.n_items,
-            self.embedding_dim,
-            self.n_layers,
-            self.n_heads,
-            self.hidden_dim,
-            self.dropout,
-            self.max_length,
-        )
+        return SASRecNetwork(**self._sizes(data))
+
+    def _sizes(self, data: SequenceDataset) -> dict[str, Any]:
+        return {
+            "n_items": data.n_items,
+            "width": self.embedding_dim,
+            "n_layers": self.n_layers,
+            "n_heads": self.n_heads,
+            "hidden": self.hidden_dim,
+            "dropout": self.dropout,
+            "max_length": self.max_length,
+        }
