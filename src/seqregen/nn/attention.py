@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .dropout import Dropout
 
-__all__ = ["RaggedGroups", "attend", "group_rows"]
+__all__ = ["RaggedGroups", "Slots", "attend", "group_rows"]
 
 # Attention cells that cost about as much as the calls of one more group (measured on CPU).
 _CELLS_A_GROUP = 2_000
@@ -77,6 +77,25 @@ class _Group:
         return self.masks[causal]
 
 
+@dataclass(frozen=True)
+class Slots:
+    """All places of padded groups, in order.
+
+    Attributes
+    ----------
+    tokens : int64 Tensor of shape (n_slots,)
+        The token that stands in each slot; in padded ones some token that stands elsewhere, too.
+    places : int64 Tensor of shape (n_tokens,)
+        The slot of each token.
+    groups : RaggedGroups
+        The groups with slots for tokens: padding them is a view.
+    """
+
+    tokens: Tensor
+    places: Tensor
+    groups: RaggedGroups
+
+
 class RaggedGroups:
     """Groups of the rows of one ragged column, and the way between flat and padded.
 
@@ -92,7 +111,9 @@ class RaggedGroups:
 
     def __init__(self, lengths: np.ndarray, bounds: Sequence[tuple[int, int]], device: torch.device) -> None:
         self.n_tokens = int(lengths.sum())
+        self.device = device
         self.groups: list[_Group] = []
+        self._slots: Slots | None = None
         start = 0
         for first, last in bounds:
             group = _make_group(lengths[first:last], start, device)
@@ -118,6 +139,29 @@ class RaggedGroups:
             groups.n_tokens += short.stop
         return groups
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether several rows share a block."""
+        return any(group.same_row is not None for group in self.groups)
+
+    def slots(self) -> Slots:
+        """The layout in which padding and going back cost nothing.
+
+        A network that works on slots rather than tokens pays for the padded ones in its linear layers, but
+        moves tokens once a batch rather than four times a layer.
+        """
+        if self._slots is None:
+            self._slots = _lay_out(self)
+        return self._slots
+
+    def one_a_row(self) -> RaggedGroups:
+        """Groups of the same rows with one token each; packed groups have no such thing."""
+        if self.is_packed:
+            raise ValueError("rows packed into blocks cannot be told apart as groups of rows.")
+        counts = [group.n_rows for group in self.groups]
+        bounds = list(pairwise(np.cumsum([0, *counts]).tolist()))
+        return RaggedGroups(np.ones(sum(counts), dtype=np.int64), bounds, self.device)
+
     def pad(self, tokens: Tensor) -> list[Tensor]:
         """Flat tokens (n_tokens, ...) as one padded tensor (n_rows, length, ...) a group.
 
@@ -132,6 +176,21 @@ class RaggedGroups:
             rows = values.reshape(group.n_rows * group.length, *values.shape[2:])
             flat.append(rows if group.real is None else rows.index_select(0, group.real))
         return flat[0] if len(flat) == 1 else torch.cat(flat)
+
+
+def _lay_out(groups: RaggedGroups) -> Slots:
+    tokens, places, laid_out, n_slots = [], [], [], 0
+    for group in groups.groups:
+        device = groups.device
+        size = group.n_rows * group.length
+        whole = torch.arange(size, device=device)
+        tokens.append((whole if group.padded is None else group.padded) + group.start)
+        places.append((whole if group.real is None else group.real) + n_slots)
+        laid_out.append(replace(group, start=n_slots, stop=n_slots + size, padded=None, real=None))
+        n_slots += size
+    slots = RaggedGroups(np.zeros(0, dtype=np.int64), [], groups.device)
+    slots.groups, slots.n_tokens = laid_out, n_slots
+    return Slots(torch.cat(tokens), torch.cat(places), slots)
 
 
 def _make_group(lengths: np.ndarray, start: int, device: torch.device) -> _Group:
@@ -158,38 +217,49 @@ def _shifted(group: _Group, n_tokens: int) -> _Group:
 
 
 def _pack(lengths: np.ndarray, device: torch.device) -> _Group:
-    """Several rows to a block, as long as they fit: the longest that is left, then short ones."""
-    width = int(lengths[-1]) if len(lengths) == 1 else _BLOCK
-    slots = np.empty(len(lengths), dtype=np.int64)
-    shortest, longest, block = 0, len(lengths) - 1, 0
-    sizes = lengths.tolist()
-    while shortest <= longest:
-        slots[longest] = block * width
-        used = sizes[longest]
-        longest -= 1
-        while shortest <= longest and used + sizes[shortest] <= width:
-            slots[shortest] = block * width + used
-            used += sizes[shortest]
-            shortest += 1
-        block += 1
+    """Several rows to a block of slots, each in one piece."""
+    width = min(_BLOCK, int(lengths.sum()))
+    slots, n_blocks = _first_fit(lengths, width)
     total = int(lengths.sum())
     first = np.cumsum(lengths) - lengths
     real = np.arange(total) + np.repeat(slots - first, lengths)
-    padded = np.zeros(block * width, dtype=np.int64)
+    padded = np.zeros(n_blocks * width, dtype=np.int64)
     padded[real] = np.arange(total)
-    row = np.full(block * width, -1, dtype=np.int64)
+    row = np.full(n_blocks * width, -1, dtype=np.int64)
     row[real] = np.repeat(np.arange(len(lengths)), lengths)
-    rows = torch.from_numpy(row).to(device, non_blocking=True).view(block, width)
+    rows = torch.from_numpy(row).to(device, non_blocking=True).view(n_blocks, width)
     return _Group(
         0,
         total,
-        block,
+        n_blocks,
         width,
         torch.from_numpy(padded).to(device, non_blocking=True),
         torch.from_numpy(real).to(device, non_blocking=True),
         rows >= 0,
         rows[:, :, None] == rows[:, None, :],
     )
+
+
+def _first_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, int]:
+    """First slot of each row, and the number of blocks: always the longest row left that fits the block."""
+    left = np.bincount(lengths, minlength=width + 1)
+    first_row = (np.cumsum(left) - left).tolist()
+    slots = np.zeros(len(lengths), dtype=np.int64)
+    left = left.tolist()
+    n_left, block = len(lengths) - left[0], 0
+    while n_left:
+        free = size = width
+        while size:
+            if left[size] == 0:
+                size -= 1
+                continue
+            left[size] -= 1
+            slots[first_row[size] + left[size]] = block * width + width - free
+            n_left -= 1
+            free -= size
+            size = min(size, free)
+        block += 1
+    return slots, block
 
 
 def _pad(tokens: Tensor, group: _Group) -> Tensor:

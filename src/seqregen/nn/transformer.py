@@ -45,6 +45,20 @@ class SelfAttention(_Attention):
         )
         return self.out_proj(mixed)
 
+    def of_one(self, ones: Tensor, tokens: Tensor, one_groups: RaggedGroups, groups: RaggedGroups) -> Tensor:
+        """The same for one token a row, which sees all of its row."""
+        width = tokens.shape[-1]
+        mixed = attend(
+            functional.linear(ones, self.in_proj_weight[:width], self.in_proj_bias[:width]),
+            functional.linear(tokens, self.in_proj_weight[width:], self.in_proj_bias[width:]),
+            n_heads=self.n_heads,
+            query_groups=one_groups,
+            key_groups=groups,
+            causal=False,
+            dropout=self.dropout,
+        )
+        return self.out_proj(mixed)
+
 
 class CrossAttention(_Attention):
     """Multi-head attention of the tokens of a row over a memory of the same row."""
@@ -109,6 +123,21 @@ class EncoderLayer(nn.Module):
     def forward(self, tokens: Tensor, groups: RaggedGroups, causal: bool) -> Tensor:
         tokens = self.attention_norm(tokens + self.dropout(self.attention(tokens, groups, causal)))
         return self.feed_forward_norm(tokens + self.dropout(self.feed_forward(tokens)))
+
+    def last(self, tokens: Tensor, groups: RaggedGroups, last: Tensor) -> Tensor:
+        """What the layer makes of the last token of each row, (n_rows, width), and of no other.
+
+        Parameters
+        ----------
+        tokens : Tensor of shape (n_tokens, width)
+        groups : RaggedGroups
+            Not packed.
+        last : int64 Tensor of shape (n_rows,)
+            Where the last tokens stand.
+        """
+        ones = tokens.index_select(0, last)
+        ones = self.attention_norm(ones + self.dropout(self.attention.of_one(ones, tokens, groups.one_a_row(), groups)))
+        return self.feed_forward_norm(ones + self.dropout(self.feed_forward(ones)))
 
 
 class DecoderLayer(nn.Module):

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from ..nn import Dropout, EncoderLayer, look_up
+from ..nn import Dropout, EncoderLayer, Slots, look_up
 from ..parameters import check_integer, check_real
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch
@@ -36,11 +36,24 @@ class SASRecNetwork(NextItemNetwork):
         return look_up(self.items.weight, codes - 1)
 
     def states(self, batch: NextItemBatch) -> Tensor:
-        vectors = self.item_vectors(batch.items) + look_up(self.positions.weight, batch.positions)
-        tokens = self.dropout(vectors)
+        slots = batch.groups.slots()
+        tokens = self._embedded(batch, slots)
         for layer in self.layers:
-            tokens = layer(tokens, batch.groups, causal=True)
-        return tokens
+            tokens = layer(tokens, slots.groups, causal=True)
+        return tokens.index_select(0, slots.places)
+
+    def last_states(self, batch: NextItemBatch) -> Tensor:
+        slots = batch.groups.slots()
+        if batch.groups.is_packed:
+            return super().last_states(batch)
+        tokens = self._embedded(batch, slots)
+        for layer in self.layers[:-1]:
+            tokens = layer(tokens, slots.groups, causal=True)
+        return self.layers[-1].last(tokens, slots.groups, slots.places[batch.last])
+
+    def _embedded(self, batch: NextItemBatch, slots: Slots) -> Tensor:
+        items = self.item_vectors(batch.items[slots.tokens])
+        return self.dropout(items + look_up(self.positions.weight, batch.positions[slots.tokens]))
 
 
 class SASRec(SequentialRecommender):
