@@ -1,8 +1,9 @@
 """Building blocks of the networks: ragged attention and recurrence, Transformer layers, cheap dropout. Torch only."""
 
 from .attention import RaggedGroups, Slots, attend, group_rows
-from .dropout import Dropout, RandomMasks, use_masks
+from .dropout import Dropout, RandomMasks, TorchRandomness, seeded_torch, use_masks
 from .embedding import accumulating_gradients, look_up
+from .propagation import GraphPropagation
 from .recurrent import GRU, TimeSteps, time_steps
 from .transformer import DecoderLayer, EncoderLayer, initialize
 
@@ -11,15 +12,18 @@ __all__ = [
     "DecoderLayer",
     "Dropout",
     "EncoderLayer",
+    "GraphPropagation",
     "RaggedGroups",
     "Slots",
     "RandomMasks",
+    "TorchRandomness",
     "TimeSteps",
     "accumulating_gradients",
     "attend",
     "group_rows",
     "initialize",
     "look_up",
+    "seeded_torch",
     "time_steps",
     "use_masks",
 ]

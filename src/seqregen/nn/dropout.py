@@ -6,11 +6,14 @@ Here masks are cut from the raw words of a fast generator, 8 or 16 bits an eleme
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Dropout", "RandomMasks", "use_masks"]
+__all__ = ["Dropout", "RandomMasks", "TorchRandomness", "seeded_torch", "use_masks"]
 
 _LEVELS = 1 << 16
 
@@ -54,6 +57,11 @@ class RandomMasks:
         return torch.ge(levels, threshold - n_levels // 2, out=kept).mul_(scale)
 
 
+    def draw_seed(self) -> int:
+        """A seed for a generator that draws by itself, between 0 and 2**63 - 1."""
+        return int(self._words.random_raw()) >> 1
+
+
 class Dropout(nn.Module):
     """Dropout with masks from :class:`RandomMasks`, given by :func:`use_masks`.
 
@@ -79,8 +87,46 @@ class Dropout(nn.Module):
         return f"rate={self.rate}"
 
 
+@contextmanager
+def seeded_torch(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's generators of the CPU and of a device; afterwards they are as they were before.
+
+    Parameters
+    ----------
+    seed : int
+    device : torch.device
+        Generators of other GPUs are left alone.
+    """
+    devices = [] if device.type != "cuda" else [torch.cuda.current_device() if device.index is None else device.index]
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        for index in devices:
+            torch.cuda.default_generators[index].manual_seed(seed)
+        yield
+
+
+class TorchRandomness(nn.Module):
+    """Makes repeatable what other people's modules draw from torch's own generators.
+
+    A part of a network, so that :func:`use_masks` reaches it: from then on each :meth:`seeded` block begins with
+    a seed of its own. Without masks, and outside of training, torch's generators are used as they are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.masks: RandomMasks | None = None
+
+    @contextmanager
+    def seeded(self) -> Iterator[None]:
+        if self.masks is None or not self.training:
+            yield
+            return
+        with seeded_torch(self.masks.draw_seed(), self.masks.device):
+            yield
+
+
 def use_masks(network: nn.Module, masks: RandomMasks | None) -> None:
-    """Let every :class:`Dropout` of a network draw from the same masks."""
+    """Let every :class:`Dropout` and :class:`TorchRandomness` of a network draw from the same masks."""
     for module in network.modules():
-        if isinstance(module, Dropout):
+        if isinstance(module, (Dropout, TorchRandomness)):
             module.masks = masks
