@@ -3,6 +3,7 @@
 from .attention import RaggedGroups, Slots, attend, group_rows
 from .dropout import Dropout, RandomMasks, TorchRandomness, seeded_torch, use_masks
 from .embedding import accumulating_gradients, look_up
+from .filters import FrequencyFilter
 from .propagation import GraphPropagation
 from .recurrent import GRU, TimeSteps, time_steps
 from .transformer import DecoderLayer, EncoderLayer, initialize
@@ -12,6 +13,7 @@ __all__ = [
     "DecoderLayer",
     "Dropout",
     "EncoderLayer",
+    "FrequencyFilter",
     "GraphPropagation",
     "RaggedGroups",
     "Slots",

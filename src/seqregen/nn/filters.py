@@ -1,0 +1,60 @@
+"""Learned filters over time, multiplied in the frequency domain."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["FrequencyFilter"]
+
+
+class FrequencyFilter(nn.Module):
+    """A learned complex number for each frequency and channel (Zhou et al., WWW 2022, equation 6).
+
+    The product in the frequency domain is a circular convolution over time, for each channel apart, with the
+    real kernel that the filter transforms back to.
+
+    Parameters
+    ----------
+    length : int
+        Number of slots L of a row.
+    width : int
+        Number of channels d.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (L // 2 + 1, d, 2)
+        Real and imaginary part of each frequency.
+
+    Examples
+    --------
+    >>> import torch
+    >>> smooth = FrequencyFilter(length=4, width=2)
+    >>> with torch.no_grad():
+    ...     smooth.weight.zero_()[0, :, 0] = 1.0  # the constant frequency alone: every slot becomes the mean
+    >>> smooth(torch.tensor([[[0.0, 8.0], [2.0, 8.0], [4.0, 8.0], [6.0, 8.0]]])).detach()[0, 0].tolist()
+    [3.0, 8.0]
+    """
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.length = length
+        self.weight = nn.Parameter(torch.zeros(length // 2 + 1, width, 2))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """All slots filtered: (n_rows, L, d) in and out."""
+        # On one core this was as fast as products with the kernel's circulant matrices, or with the matrix of the
+        # transform. The two norms of the published code cancel.
+        spectrum = torch.fft.rfft(tokens, dim=1) * torch.view_as_complex(self.weight)
+        return torch.fft.irfft(spectrum, n=self.length, dim=1)
+
+    def last(self, tokens: Tensor) -> Tensor:
+        """The last slot of :meth:`forward` alone, (n_rows, d): one inner product over time a channel."""
+        return (tokens * self.kernel().flip(0)).sum(1)
+
+    def kernel(self) -> Tensor:
+        """The kernel, (L, d), of the convolution; entry ``s`` is the share of what stood ``s`` slots before."""
+        return torch.fft.irfft(torch.view_as_complex(self.weight), n=self.length, dim=0)
+
+    def extra_repr(self) -> str:
+        return f"length={self.length}, width={self.weight.shape[1]}"
