@@ -21,12 +21,14 @@ from ..parameters import check_choice, check_integer, check_real, draw_seed, rem
 from ..sequences import SequenceDataset
 from ..training import (
     LOSSES,
+    NEGATIVE_SAMPLING,
     NextItemBatch,
     NextItemLoss,
     NextItemRows,
     StopRule,
     TrainingPlan,
     TrainingResult,
+    negative_sampler,
     next_item_rows,
     resolve_device,
     train,
@@ -59,9 +61,10 @@ class SequentialRecommender(Ranker):
     loss : str
         One of :data:`seqregen.training.LOSSES`; see :class:`seqregen.training.NextItemLoss`.
     n_negatives : int or None
-        None stands for 1 under "bce" (published), else 256.
+        None stands for 1 under "bce" (published) and "bpr", else 256; not used by "ce" and "in_batch".
     negative_sampling : {"uniform", "popularity", "in_batch"}
-        Where negatives come from.
+        Where negatives come from: all items alike, items as often as they stand in the rows trained on, or the
+        targets of the batch; see :mod:`seqregen.training.negatives`.
     learning_rate, weight_decay : float
         Of Adam.
     batch_size : int
@@ -149,7 +152,7 @@ class SequentialRecommender(Ranker):
     def _check_parameters(self) -> None:
         check_choice(self, "loss", LOSSES)
         check_integer(self, "n_negatives", 1, none=True)
-        check_choice(self, "negative_sampling", ("uniform",))
+        check_choice(self, "negative_sampling", NEGATIVE_SAMPLING)
         for name in ("max_length", "batch_size", "max_epochs", "patience"):
             check_integer(self, name, 1)
         check_real(self, "learning_rate", 0, open_low=True)
@@ -211,7 +214,12 @@ class SequentialRecommender(Ranker):
         network = self._make_network(training)
         self._draw_weights(network, torch.Generator().manual_seed(seed))
         network.to(device)
-        objective = NextItemLoss(self.loss, training.n_items, self._n_negatives())
+        objective = NextItemLoss(
+            self.loss,
+            training.n_items,
+            self._n_negatives(),
+            negatives=negative_sampler(self.negative_sampling, training, self.max_length),
+        )
         added = self._added_loss(training, device)
         stop = None if n_epochs else StopRule("ndcg@20", self.patience) if watched is not None else _PLATEAU
         result = train(
@@ -227,7 +235,7 @@ class SequentialRecommender(Ranker):
         return network, result
 
     def _n_negatives(self) -> int:
-        return self.n_negatives or (1 if self.loss == "bce" else 256)
+        return self.n_negatives or (1 if self.loss in ("bce", "bpr") else 256)
 
     def _hold_out(self, data: SequenceDataset) -> tuple[SequenceDataset, SequenceDataset | None]:
         """The rows to train on, and the original rows with validation items that early stopping watches."""
@@ -261,15 +269,23 @@ class SequentialRecommender(Ranker):
         mean = losses.mean() if batch.weights is None else (losses * batch.weights).mean()
         return mean if added is None else mean + added(network, batch, random)
 
+    def _run_settings(self) -> dict[str, Any]:
+        """What decides the outcome of a fit besides data and seed, so that JSON or ``str`` tells two runs apart."""
+        return {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name not in ("checkpoint_dir", "verbose", "device", "random_state", "refit")
+        }
+
     def _plan(self, max_epochs: int, stop: StopRule | None, training: SequenceDataset, seed: int) -> TrainingPlan:
         checkpoint = None
         if self.checkpoint_dir is not None:
-            settings = {
-                name: value
-                for name, value in self.get_params(deep=False).items()
-                if name not in ("checkpoint_dir", "verbose", "device", "random_state", "refit")
+            settings = self._run_settings() | {
+                "seed": seed,
+                "n_items": training.n_items,
+                "max_epochs": max_epochs,
+                "stops": stop is not None,
             }
-            settings |= {"seed": seed, "n_items": training.n_items, "max_epochs": max_epochs, "stops": stop is not None}
             columns = [training.items, training.offsets, training.origin]
             columns += [column for column in (training.weights, training.validation) if column is not None]
             checkpoint = CheckpointFile(self.checkpoint_dir, type(self).__name__, fingerprint(settings, *columns))
