@@ -3,8 +3,10 @@
 from .base import SequentialRecommender
 from .cl4srec import CL4SRec
 from .gnn import GNN
+from .gru4rec import GRU4Rec
 from .network import NextItemNetwork
 from .ranker import Ranker
 from .sasrec import SASRec
+from .torch_target import TorchTarget
 
-__all__ = ["GNN", "CL4SRec", "NextItemNetwork", "Ranker", "SASRec", "SequentialRecommender"]
+__all__ = ["GNN", "CL4SRec", "GRU4Rec", "NextItemNetwork", "Ranker", "SASRec", "SequentialRecommender", "TorchTarget"]
