@@ -98,6 +98,9 @@ class SequentialRecommender(Ranker):
         How often each item stands in the rows trained on.
     """
 
+    # What the parameter ``loss`` can be.
+    _losses: tuple[str, ...] = tuple(LOSSES)
+
     def __init__(
         self,
         *,
@@ -150,7 +153,7 @@ class SequentialRecommender(Ranker):
         return None
 
     def _check_parameters(self) -> None:
-        check_choice(self, "loss", LOSSES)
+        check_choice(self, "loss", self._losses)
         check_integer(self, "n_negatives", 1, none=True)
         check_choice(self, "negative_sampling", NEGATIVE_SAMPLING)
         for name in ("max_length", "batch_size", "max_epochs", "patience"):
