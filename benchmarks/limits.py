@@ -16,28 +16,31 @@ __all__ = [
     "next_item_lengths",
     "ranking_gemm_seconds",
     "read_seconds",
+    "recurrent_epoch_flops",
     "training_epoch_flops",
 ]
 
 WIDTH = 64
 FEED_FORWARD = 128
 N_LAYERS = 2
+# States of GRU4Rec's recurrent layers, published.
+RECURRENT_WIDTH = 256
 
 
-def gemm_rates(n_rows: int = 8192, repeats: int = 30) -> dict[str, float]:
-    """Multiply-adds a second, counted as two operations, of the products that one layer of width 64 makes."""
+def gemm_rates(n_rows: int = 8192, repeats: int = 30, width: int = WIDTH) -> dict[str, float]:
+    """Multiply-adds a second, counted as two operations, of the products that one layer of a width makes."""
     rates = {}
-    for n_columns in (WIDTH, FEED_FORWARD, 3 * WIDTH):
-        left, right = torch.randn(n_rows, WIDTH), torch.randn(WIDTH, n_columns)
+    for n_columns in (width, 2 * width, 3 * width):
+        left, right = torch.randn(n_rows, width), torch.randn(width, n_columns)
         out = torch.empty(n_rows, n_columns)
         best = min(seconds_of(lambda: torch.mm(left, right, out=out)) for _ in range(repeats))  # noqa: B023
-        rates[f"{n_rows}x{WIDTH}x{n_columns}"] = 2 * n_rows * WIDTH * n_columns / best
+        rates[f"{n_rows}x{width}x{n_columns}"] = 2 * n_rows * width * n_columns / best
     return rates
 
 
-def gemm_rate() -> float:
+def gemm_rate(width: int = WIDTH) -> float:
     """The best of :func:`gemm_rates`, for a batch's worth of rows and for many."""
-    return max(max(gemm_rates(n_rows).values()) for n_rows in (1536, 8192))
+    return max(max(gemm_rates(n_rows, width=width).values()) for n_rows in (1536, 8192))
 
 
 def next_item_lengths(sequences: Sequence[Sequence[int]]) -> np.ndarray:
@@ -56,6 +59,19 @@ def training_epoch_flops(lengths: np.ndarray) -> float:
     tokens, pairs = lengths.sum(), (lengths * (lengths + 1) / 2).sum()
     layer = tokens * (8 * WIDTH**2 + 4 * WIDTH * FEED_FORWARD) + pairs * 4 * WIDTH
     return float(3 * (N_LAYERS * layer + tokens * 4 * WIDTH))
+
+
+def recurrent_epoch_flops(lengths: np.ndarray) -> float:
+    """Operations of one GRU4Rec BCE epoch on real tokens alone.
+
+    A token takes ``6 d h`` for what goes into the first layer and ``6 h^2`` into each other one, ``6 h^2`` a layer
+    for the former state where there is one, ``2 h d`` for the output, ``4 d`` for the loss; the backward pass takes
+    twice the forward one.
+    """
+    tokens, rows, hidden = float(lengths.sum()), len(lengths), RECURRENT_WIDTH
+    inputs = tokens * (6 * WIDTH * hidden + (N_LAYERS - 1) * 6 * hidden**2)
+    recurrent = (tokens - rows) * N_LAYERS * 6 * hidden**2
+    return float(3 * (inputs + recurrent + tokens * (2 * hidden * WIDTH + 4 * WIDTH)))
 
 
 def ranking_gemm_seconds(n_rows: int, n_items: int, block_rows: int = 1024) -> float:

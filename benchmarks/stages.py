@@ -1,4 +1,4 @@
-"""The stages that are compared, in the order of the path: mining, regenerator, decoding, SASRec, ranking."""
+"""The stages that are compared, in the order of the path: mining, regenerator, decoding, models, ranking."""
 
 from __future__ import annotations
 
@@ -130,9 +130,32 @@ def sasrec_epoch(work: Workload) -> Iterable[Comparison]:
     yield Comparison("SASRec BCE epoch", "published loop", ours, published, note, facts)
     if environment.is_built():
         yield Comparison("SASRec BCE epoch", "RecTools, BCE", ours, _peer(work, "rectools_sasrec"), _EXTRAPOLATED)
-        yield Comparison("SASRec BCE epoch", "RecBole, BPR", ours, _peer(work, "recbole_sasrec"), _EXTRAPOLATED)
+        recbole = _peer(work, "recbole_epoch", "--model", "SASRec")
+        yield Comparison("SASRec BCE epoch", "RecBole, BPR", ours, recbole, _EXTRAPOLATED)
     limit_note = "a limit: operations of real tokens at the best measured rate of products of width 64"
     yield Comparison("SASRec BCE epoch", "arithmetic", ours, arithmetic, limit_note, facts)
+
+
+def gru4rec_epoch(work: Workload) -> Iterable[Comparison]:
+    """One BCE epoch beside RecBole's own GRU4Rec of the same sizes, and the arithmetic of real tokens."""
+    facts: dict[str, object] = {}
+
+    def ours() -> float:
+        model = seqregen.targets.GRU4Rec.reference(max_epochs=2, device="cpu", random_state=0).fit(work.X)
+        facts["loss"] = model.history_[-1]["loss"]
+        return min(record["seconds"] for record in model.history_)
+
+    def arithmetic() -> float:
+        flops = limits.recurrent_epoch_flops(limits.next_item_lengths(work.sequences))
+        rate = limits.gemm_rate(limits.RECURRENT_WIDTH)
+        facts["GFLOP"], facts["GFLOP a second"] = flops / 1e9, rate / 1e9
+        return flops / rate
+
+    if environment.is_built():
+        recbole = _peer(work, "recbole_epoch", "--model", "GRU4Rec")
+        yield Comparison("GRU4Rec BCE epoch", "RecBole, BPR", ours, recbole, _EXTRAPOLATED)
+    limit_note = "a limit: operations of real tokens at the best measured rate of products of width 256"
+    yield Comparison("GRU4Rec BCE epoch", "arithmetic", ours, arithmetic, limit_note, facts)
 
 
 def ranking(work: Workload) -> Iterable[Comparison]:
@@ -161,9 +184,9 @@ def ranking(work: Workload) -> Iterable[Comparison]:
 _EXTRAPOLATED = f"the peer's epoch extrapolated from the least of {N_SASREC_STEPS} of its own steps"
 
 
-def _peer(work: Workload, script: str) -> Callable[[], float]:
+def _peer(work: Workload, script: str, *options: str) -> Callable[[], float]:
     def measure() -> float:
-        arguments = ["--data", work.path, "--steps", str(N_SASREC_STEPS), "--threads", "1"]
+        arguments = ["--data", work.path, "--steps", str(N_SASREC_STEPS), "--threads", "1", *options]
         if script == "rectools_sasrec":
             arguments += ["--epochs", "1"]
         result = run_peer(script, *arguments)
@@ -188,6 +211,7 @@ STAGES: dict[str, Callable[[Workload], Iterable[Comparison]]] = {
     "regenerator": regenerator_epoch,
     "decoding": decoding,
     "sasrec": sasrec_epoch,
+    "gru4rec": gru4rec_epoch,
     "ranking": ranking,
 }
 

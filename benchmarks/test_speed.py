@@ -10,7 +10,7 @@ import math
 import pytest
 
 from .peers import environment
-from .stages import decoding, mining, ranking, regenerator_epoch, sasrec_epoch
+from .stages import decoding, gru4rec_epoch, mining, ranking, regenerator_epoch, sasrec_epoch
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 
@@ -54,6 +54,15 @@ def test_sasrec_epoch(work, compare, against):
 @pytest.mark.parametrize("against", ["RecTools", "RecBole"])
 def test_sasrec_epoch_against_peers(work, compare, against):
     assert min(compare(_against(sasrec_epoch(work), against), rounds=2).baseline_seconds) > 0
+
+
+def test_gru4rec_epoch(work, compare):
+    assert 0 < compare(_against(gru4rec_epoch(work), "arithmetic"), rounds=2).facts["loss"] < 2 * math.log(2)
+
+
+@pytest.mark.skipif(not environment.is_built(), reason="build it: python -m benchmarks.peers.environment")
+def test_gru4rec_epoch_against_recbole(work, compare):
+    assert min(compare(_against(gru4rec_epoch(work), "RecBole"), rounds=1).baseline_seconds) > 0
 
 
 @pytest.mark.parametrize("against", ["published", "its matrix product"])

@@ -1,4 +1,4 @@
-"""One SASRec epoch of RecBole; runs in the peers' environment and prints one JSON line.
+"""One epoch of a model of RecBole's own; runs in the peers' environment and prints one JSON line.
 
 RecBole makes a row of every prefix and pads each to 50. ``--steps`` of its own training steps are timed and the
 epoch is extrapolated from them; 0 runs the whole epoch. The data goes in whole and RecBole itself holds the last
@@ -36,8 +36,28 @@ def write_atomic_file(sequences: list[list[int]], directory: Path) -> None:
             file.writelines(f"{user}\t{item}\t{place}\n" for place, item in enumerate(row))
 
 
-def settings(directory: Path, loss: str, batch_size: int) -> dict:
-    """The published sizes, in RecBole's names."""
+# The published sizes of each model, in RecBole's names.
+SIZES = {
+    "SASRec": {
+        "hidden_size": 64,
+        "n_layers": 2,
+        "n_heads": 2,
+        "inner_size": 128,
+        "hidden_dropout_prob": 0.5,
+        "attn_dropout_prob": 0.5,
+    },
+    "GRU4Rec": {
+        "embedding_size": 64,
+        "hidden_size": 256,
+        "num_layers": 2,
+        "dropout_prob": 0.2,
+        "weight_decay": 1e-4,
+    },
+}
+
+
+def settings(directory: Path, model: str, loss: str, batch_size: int) -> dict:
+    """What is asked of RecBole."""
     return {
         "data_path": str(directory),
         "checkpoint_dir": str(directory / "saved"),
@@ -49,12 +69,6 @@ def settings(directory: Path, loss: str, batch_size: int) -> dict:
         "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
         "loss_type": loss,
         "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1} if loss == "BPR" else None,
-        "hidden_size": 64,
-        "n_layers": 2,
-        "n_heads": 2,
-        "inner_size": 128,
-        "hidden_dropout_prob": 0.5,
-        "attn_dropout_prob": 0.5,
         "train_batch_size": batch_size,
         "eval_batch_size": 2048,
         "learning_rate": 1e-3,
@@ -62,6 +76,7 @@ def settings(directory: Path, loss: str, batch_size: int) -> dict:
         "show_progress": False,
         "state": "ERROR",
         "log_wandb": False,
+        **SIZES[model],
     }
 
 
@@ -86,9 +101,10 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     """Prepare the data, take the steps, and evaluate where that is asked for."""
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
-    from recbole.model.sequential_recommender import SASRec
+    from recbole.model import sequential_recommender
     from recbole.trainer import Trainer
 
+    make = getattr(sequential_recommender, options.model)
     sequences = read_sequences(options.data)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -96,11 +112,12 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         # RecBole reads sys.argv for settings of its own, and writes logs into the current directory.
         sys.argv = sys.argv[:1]
         os.chdir(directory)
-        config = Config(SASRec, DATASET, config_dict=settings(directory, options.loss, options.batch_size))
+        asked = settings(directory, options.model, options.loss, options.batch_size)
+        config = Config(make, DATASET, config_dict=asked)
         dataset = create_dataset(config)
         train, validation, _ = data_preparation(config, dataset)
         torch.manual_seed(options.seed)
-        model = SASRec(config, train.dataset)
+        model = make(config, train.dataset)
         trainer = Trainer(config, model)
         steps = options.steps or len(train)
         seconds = train_steps(model, trainer, train, min(steps, len(train) - 1))
@@ -111,7 +128,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
             evaluation = time.perf_counter() - start
         os.chdir(directory.parent)
     return {
-        "peer": "RecBole SASRec",
+        "peer": f"RecBole {options.model}",
         "loss": options.loss,
         "seconds_per_epoch": statistics.median(seconds) * len(train),
         "least_seconds_per_epoch": min(seconds) * len(train),
@@ -125,10 +142,11 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="file of lines: user item item ...")
+    parser.add_argument("--model", choices=SIZES, default="SASRec")
     parser.add_argument("--steps", type=int, default=12, help="training steps to time; 0: the whole epoch")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--loss", choices=("BPR", "CE"), default="BPR", help="RecBole's SASRec has no BCE")
+    parser.add_argument("--loss", choices=("BPR", "CE"), default="BPR", help="RecBole's models have no BCE")
     parser.add_argument("--evaluate", action="store_true", help="time a full-ranking evaluation as well")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
