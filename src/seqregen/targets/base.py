@@ -16,7 +16,7 @@ from ..inputs import check_sequences
 from ..metrics import ndcg_at_k
 from ..metrics.full_ranking import rank_targets_in_blocks
 from ..model_selection import append_validation, hold_out_last
-from ..nn import initialize
+from ..nn import initialize, seeded_torch
 from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
 from ..sequences import SequenceDataset
 from ..training import (
@@ -214,15 +214,12 @@ class SequentialRecommender(Ranker):
     ) -> tuple[NextItemNetwork, TrainingResult]:
         """A network trained from its first weights: ``n_epochs`` where they are given, else until it stops."""
         rows = self._training_rows(training)
-        network = self._make_network(training)
-        self._draw_weights(network, torch.Generator().manual_seed(seed))
+        # Layers of torch draw weights from its global generator as they are made.
+        with seeded_torch(seed, torch.device("cpu")):
+            network = self._make_network(training)
+            self._draw_weights(network, torch.Generator().manual_seed(seed))
         network.to(device)
-        objective = NextItemLoss(
-            self.loss,
-            training.n_items,
-            self._n_negatives(),
-            negatives=negative_sampler(self.negative_sampling, training, self.max_length),
-        )
+        objective = self._objective(training)
         added = self._added_loss(training, device)
         stop = None if n_epochs else StopRule("ndcg@20", self.patience) if watched is not None else _PLATEAU
         result = train(
@@ -236,6 +233,15 @@ class SequentialRecommender(Ranker):
             n_batches=-(-len(rows) // self.batch_size),
         )
         return network, result
+
+    def _objective(self, training: SequenceDataset) -> Any:
+        """What :meth:`_batch_loss` measures the states by."""
+        return NextItemLoss(
+            self.loss,
+            training.n_items,
+            self._n_negatives(),
+            negatives=negative_sampler(self.negative_sampling, training, self.max_length),
+        )
 
     def _n_negatives(self) -> int:
         return self.n_negatives or (1 if self.loss in ("bce", "bpr") else 256)
