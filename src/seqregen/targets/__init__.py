@@ -2,6 +2,7 @@
 
 from .base import SequentialRecommender
 from .cl4srec import CL4SRec
+from .fmlp import FMLP
 from .gnn import GNN
 from .gru4rec import GRU4Rec
 from .network import NextItemNetwork
@@ -9,4 +10,4 @@ from .ranker import Ranker
 from .sasrec import SASRec
 from .torch_target import TorchTarget
 
-__all__ = ["GNN", "CL4SRec", "GRU4Rec", "NextItemNetwork", "Ranker", "SASRec", "SequentialRecommender", "TorchTarget"]
+__all__ = ["FMLP", "GNN", "CL4SRec", "GRU4Rec", "NextItemNetwork", "Ranker", "SASRec", "SequentialRecommender", "TorchTarget"]

@@ -36,6 +36,10 @@ class PrefixRows:
     def __len__(self) -> int:
         return int(self.offsets[-1])
 
+    def targets(self) -> np.ndarray:
+        """Item codes, int64 (n_prefixes,), of all targets, in the order of the prefixes."""
+        return self.rows.targets()
+
     def shuffled(self, batch_size: int, random: np.random.Generator, device: torch.device) -> Iterator[NextItemBatch]:
         """Batches of ``batch_size`` prefixes, drawn over all rows; ordered by length only inside a batch."""
         order = random.permutation(len(self))
