@@ -197,7 +197,7 @@ def test_not_fitted(tiny, sequences, method):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss": "hinge"}, "loss must be one of 'sampled_softmax', 'ce', 'gbce', 'bce'; got 'hinge'"),
+        ({"loss": "hinge"}, "loss must be one of 'sampled_softmax', 'ce', 'gbce', 'bce', 'bpr'; got 'hinge'"),
         ({"embedding_dim": 9}, "n_heads=2 must divide embedding_dim=9"),
         ({"embedding_dim": 0}, "embedding_dim must be an integer >= 1"),
         ({"dropout": 1.0}, r"dropout must be a number in \[0, 1\)"),

@@ -4,15 +4,18 @@ from .batches import NextItemBatch, NextItemRows, next_item_rows
 from .devices import resolve_device, with_network_on_cpu
 from .loop import StopRule, TrainingPlan, TrainingResult, train
 from .losses import LOSSES, NextItemLoss
+from .negatives import NEGATIVE_SAMPLING, negative_sampler
 
 __all__ = [
     "LOSSES",
+    "NEGATIVE_SAMPLING",
     "NextItemBatch",
     "NextItemLoss",
     "NextItemRows",
     "StopRule",
     "TrainingPlan",
     "TrainingResult",
+    "negative_sampler",
     "next_item_rows",
     "resolve_device",
     "train",

@@ -76,6 +76,11 @@ class NextItemRows:
     def n_positions(self) -> int:
         return int(self.lengths.sum())
 
+    def targets(self) -> np.ndarray:
+        """Item codes, int64 (n_positions,), of all targets, row by row."""
+        places, _offsets = take_positions(self.starts, self.lengths)
+        return self.items[places + 1]
+
     def shuffled(self, batch_size: int, random: np.random.Generator, device: torch.device) -> Iterator[NextItemBatch]:
         """Batches of random rows: only inside a batch are rows ordered by length.
 
