@@ -51,12 +51,13 @@ class TorchTarget(SequentialRecommender):
         prefix is a training example of its own, and ``batch_size`` counts prefixes.
     max_length : int, default=50
         The last ``max_length`` items of a history are read.
-    loss : {"sampled_softmax", "ce", "gbce", "bce"}, default="sampled_softmax"
+    loss : {"sampled_softmax", "ce", "gbce", "bce", "bpr"}, default="sampled_softmax"
         See :class:`seqregen.training.NextItemLoss`.
     n_negatives : int, optional
-        Default 1 under "bce" (published), else 256; not used by "ce".
+        Default 1 under "bce" (published) and "bpr", else 256; not used by "ce" and "in_batch".
     negative_sampling : {"uniform", "popularity", "in_batch"}, default="uniform"
-        Where negatives come from.
+        Where negatives come from: all items alike, items as often as they stand in the rows trained on, or the
+        targets of the batch.
     learning_rate : float, default=1e-3
         Of Adam.
     weight_decay : float, default=0
