@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 from seqregen import DatasetRegenerator, PatternMiner, RegeneratedRecommender
 from seqregen.metrics import ranking_scorer, ranking_scorers
 from seqregen.model_selection import LeaveLastOut, leave_one_out
-from seqregen.targets import SASRec
+from seqregen.targets import GRU4Rec, SASRec, SequentialRecommender
 
 METRICS = ["recall@5", "ndcg@5", "recall@10", "ndcg@10"]
 
@@ -197,15 +197,17 @@ def checked_estimators() -> list:
     regenerator = DatasetRegenerator(
         n_memories=2, item_embeddings=None, max_length=4, miner=PatternMiner(window=2, min_support=1), **tiny
     )
+    without_heads = {name: value for name, value in tiny.items() if name != "n_heads"}
     return [
         SASRec(max_length=5, n_negatives=4, **tiny),
+        GRU4Rec(max_length=5, n_negatives=4, **without_heads),
         regenerator,
         clone(regenerator).set_params(include=("original",)),
     ]
 
 
 def expected_failures(estimator) -> dict[str, str]:
-    if isinstance(estimator, SASRec):
+    if isinstance(estimator, SequentialRecommender):
         return RECOMMENDER_FAILURES
     return ADDING_FAILURES if "regenerated" in estimator.include else KEEPING_FAILURES
 
