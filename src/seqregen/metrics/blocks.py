@@ -19,6 +19,8 @@ __all__ = ["HistoryPairs", "as_block", "candidates", "check_numbers", "count_at_
 # Scores in one block: of a size that stays in the cache of one core, or that fills an accelerator.
 _SCORES_ON_CPU = 3 * 2**19
 _SCORES_ON_ACCELERATOR = 2**26
+# Set bits of each byte, where numpy is too old to count them itself (1.26).
+_ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
 
 
 class HistoryPairs:
@@ -116,12 +118,16 @@ def count_at_least(
         return _count_on_accelerator(scores, columns, excluded)
     target_scores = scores[np.arange(len(scores)), columns]
     packed = np.packbits(scores >= target_scores[:, None], axis=1)
-    counts = np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
+    counts = _count_ones(packed).sum(axis=1, dtype=np.int64)
     if excluded is not None:
         rows, excluded_columns = excluded
         counted = scores[rows, excluded_columns] >= target_scores[rows]
         counts -= np.bincount(rows[counted], minlength=len(scores))
     return counts, target_scores
+
+
+def _count_ones(packed: np.ndarray) -> np.ndarray:
+    return np.bitwise_count(packed) if hasattr(np, "bitwise_count") else _ONES[packed]
 
 
 def _count_on_accelerator(

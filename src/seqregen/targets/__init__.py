@@ -1,5 +1,7 @@
 """Target models: the recommenders that a regenerated dataset is made for."""
 
+from .adapters.recbole_target import RecBoleTarget
+from .adapters.rectools_target import RecToolsTarget
 from .base import SequentialRecommender
 from .cl4srec import CL4SRec
 from .fmlp import FMLP
@@ -10,4 +12,16 @@ from .ranker import Ranker
 from .sasrec import SASRec
 from .torch_target import TorchTarget
 
-__all__ = ["FMLP", "GNN", "CL4SRec", "GRU4Rec", "NextItemNetwork", "Ranker", "SASRec", "SequentialRecommender", "TorchTarget"]
+__all__ = [
+    "CL4SRec",
+    "FMLP",
+    "GNN",
+    "GRU4Rec",
+    "NextItemNetwork",
+    "Ranker",
+    "RecBoleTarget",
+    "RecToolsTarget",
+    "SASRec",
+    "SequentialRecommender",
+    "TorchTarget",
+]

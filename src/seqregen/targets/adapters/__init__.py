@@ -1,0 +1,1 @@
+"""Adapters: models of other libraries, trained on and scored like the models here."""
