@@ -53,13 +53,12 @@ class _Propagation(torch.autograd.Function):
 
     @staticmethod
     def forward(table: Tensor, starts: Tensor, neighbours: Tensor, weights: Tensor, n_layers: int) -> Tensor:
-        table = table.contiguous()
-        total = table
+        total = table = table.detach().contiguous()
         for _ in range(n_layers):
             # Bags of embeddings are a sparse product, on a CPU three times as fast as torch's own.
             total = functional.embedding_bag(neighbours, total, starts, mode="sum", per_sample_weights=weights)
             total = total.add_(table)
-        return total.div_(n_layers + 1)
+        return total.mul_(1 / (n_layers + 1))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..nn import GraphPropagation
 from ..parameters import check_choice, check_integer
@@ -32,6 +32,19 @@ class _Spread:
         return same_memory and self.version == table._version
 
 
+class _Propagated(nn.Module):
+    """Stands for a propagation whose table no longer changes."""
+
+    table: Tensor
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("table", table)
+
+    def forward(self, table: Tensor) -> Tensor:
+        return self.table
+
+
 class GNNNetwork(SASRecNetwork):
     """SASRec's network that reads histories from a propagated table; states are scored against the raw one."""
 
@@ -48,13 +61,25 @@ class GNNNetwork(SASRecNetwork):
         """
         table = self.items.weight
         if torch.is_grad_enabled():
+            # Fused optimizers change a table without a new version of it.
+            self._spread = None
             return self.propagation(table)
         if self._spread is None or not self._spread.comes_from(table):
             self._spread = _Spread(table.detach(), table._version, self.propagation(table))
         return self._spread.table
 
+    def train(self, mode: bool = True) -> Self:
+        self._spread = None
+        return super().train(mode)
+
     def item_vectors(self, codes: Tensor) -> Tensor:
         return self.input_table().index_select(0, codes - 1)
+
+    def frozen(self) -> Self:
+        network = super().frozen()
+        with torch.no_grad():
+            network.propagation = _Propagated(network.propagation(network.items.weight))
+        return network
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_spread": None}
