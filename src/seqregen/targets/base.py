@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
@@ -37,6 +38,7 @@ from ..training import (
 from ..training.batches import history_batches
 from ..training.checkpoints import CheckpointFile, fingerprint
 from .network import NextItemNetwork
+from .onnx_export import export_onnx
 from .ranker import ROWS_AT_ONCE, Ranker, ScoreBlock
 
 __all__ = ["SequentialRecommender"]
@@ -347,11 +349,15 @@ class SequentialRecommender(Ranker):
         batches = history_batches(histories, self.max_length, ROWS_AT_ONCE, device)
         return _encode(self.network_, batches, len(histories))
 
+    def _popularity(self) -> np.ndarray:
+        """Scores of all items after an empty history."""
+        return np.log1p(self.item_counts_)
+
     def _scores(self, histories: SequenceDataset) -> ScoreBlock:
         states = self._states(histories)
         table = self.network_.item_table().detach()
         empty = histories.lengths == 0
-        popularity = torch.from_numpy(np.log1p(self.item_counts_)).to(states)
+        popularity = torch.from_numpy(self._popularity()).to(states)
 
         def block(start: int, stop: int) -> Tensor:
             scores = states[start:stop] @ table.T
@@ -361,6 +367,37 @@ class SequentialRecommender(Ranker):
             return scores
 
         return block
+
+    def to_onnx(self, path: str | os.PathLike) -> None:
+        """Write the fitted model as one ONNX file.
+
+        The graph has one input, ``items``: int64 (n_rows, length), any number of rows of any length, as item codes.
+        Code ``c`` is ``vocabulary_[c - 1]``; zeros are skipped wherever they stand, so rows may be padded on either
+        side, and items that the vocabulary lacks are passed as 0. Its output is ``scores``, (n_rows, n_items), those
+        of :meth:`decision_function`: column ``j`` is ``vocabulary_[j]``, the history is not excluded. The metadata
+        holds ``vocabulary`` (a JSON list of the labels), ``max_length``, ``model`` and ``seqregen`` (the version).
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, which is replaced once the new one is complete.
+
+        Raises
+        ------
+        ImportError
+            onnx or onnxscript is not installed (``pip install 'seqregen[onnx]'``).
+        ValueError
+            Labels are neither strings nor numbers, or the model is larger than one file can be (2 GiB).
+        """
+        check_is_fitted(self, "network_")
+        export_onnx(
+            self.network_,
+            path,
+            max_length=self.max_length,
+            popularity=self._popularity(),
+            vocabulary=self.vocabulary_,
+            name=type(self).__name__,
+        )
 
     @property
     def item_embeddings_(self) -> np.ndarray:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from ..nn import Dropout, FrequencyFilter, RandomMasks, initialize, look_up, use_masks
+from ..nn.padded import FixedFilter, shift_to_the_end
 from ..nn.transformer import FeedForward
 from ..parameters import check_integer, check_real
 from ..sequences import SequenceDataset
@@ -141,6 +143,22 @@ class FMLPNetwork(NextItemNetwork):
         place = slots.repeat(len(ends), 1)
         place[prefix, slot] = torch.arange(n_slots, len(normed), device=ends.device)
         return normed.index_select(0, place.view(-1)).view(len(ends), n_slots, -1)
+
+    def frozen(self) -> Self:
+        network = super().frozen()
+        for layer in network.layers:
+            layer.filter = FixedFilter(cast(FrequencyFilter, layer.filter))
+        return network
+
+    def padded_last_states(self, items: Tensor, lengths: Tensor) -> Tensor:
+        # The slots are the last max_length places, whatever the length of the rows.
+        items = functional.pad(items, (0, self.positions.num_embeddings - items.shape[1]))
+        items = shift_to_the_end(items, lengths)
+        vectors = self.items.weight[(items - 1).clamp(min=0)] * (items > 0)[:, :, None]
+        tokens = self.norm(vectors + self.positions.weight)
+        for layer in self.layers[:-1]:
+            tokens = layer(tokens)
+        return cast(FilterLayer, self.layers[-1]).last(tokens)
 
 
 class FMLP(SequentialRecommender):

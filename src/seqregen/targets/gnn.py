@@ -50,7 +50,7 @@ class GNNNetwork(SASRecNetwork):
 
     def __init__(self, propagation: GraphPropagation, **sizes: Any) -> None:
         super().__init__(**sizes)
-        self.propagation = propagation
+        self.propagation: nn.Module = propagation
         self._spread: _Spread | None = None
 
     def input_table(self) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nn import GRU, Dropout, initialize, look_up, time_steps
+from ..nn.padded import padded_recurrence
 from ..parameters import check_integer, check_real
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch
@@ -43,6 +44,10 @@ class GRU4RecNetwork(NextItemNetwork):
         steps = time_steps(batch.lengths, batch.items.device)
         vectors = look_up(self.items.weight, batch.items[steps.order] - 1)
         return self.recurrent(self.dropout(vectors), steps), steps.inverse
+
+    def padded_states(self, items: Tensor) -> Tensor:
+        vectors = self.items.weight[(items - 1).clamp(min=0)]
+        return self.output(padded_recurrence(self.recurrent, vectors))
 
 
 class GRU4Rec(SequentialRecommender):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABCMeta, abstractmethod
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -29,3 +31,44 @@ class NextItemNetwork(nn.Module, metaclass=ABCMeta):
     def last_states(self, batch: NextItemBatch) -> Tensor:
         """Hidden state, (n_rows, d), after the last position of each row."""
         return self.states(batch)[batch.last]
+
+    # For a graph that leaves Python
+
+    def frozen(self) -> Self:
+        """A copy on the CPU, in evaluation, where what the weights alone decide may be computed once and for all."""
+        return copy.deepcopy(self).cpu().eval()
+
+    def padded_states(self, items: Tensor) -> Tensor:
+        """The states of :meth:`states` for padded rows, in operations that ``torch.export`` can follow.
+
+        Parameters
+        ----------
+        items : int64 Tensor of shape (n_rows, length)
+            Codes, with 0 behind the items of each row; at most as long as the network reads.
+
+        Returns
+        -------
+        Tensor of shape (n_rows, length, d)
+            What stands at padding means nothing.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} works on ragged rows alone; to export it write padded_states or padded_last_states."
+        )
+
+    def padded_last_states(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """The states of :meth:`last_states` for padded rows, in operations that ``torch.export`` can follow.
+
+        Parameters
+        ----------
+        items : int64 Tensor of shape (n_rows, length)
+            Codes, with 0 behind the items of each row; at most as long as the network reads.
+        lengths : int64 Tensor of shape (n_rows,)
+            Items of each row; the state of an empty row means nothing.
+
+        Returns
+        -------
+        Tensor of shape (n_rows, d)
+        """
+        states = self.padded_states(items)
+        last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[2])
+        return states.gather(1, last)[:, 0]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nn import TorchRandomness, seeded_torch
+from ..nn.padded import shift_to_the_end
 from ..ragged import take_positions
 from ..training import NextItemBatch
 from .item_tables import ItemTable, find_item_table
@@ -102,6 +103,20 @@ class PaddedNetwork(NextItemNetwork):
         if self.output == "positions":
             return super().last_states(batch)
         return self._states_of(batch.items, np.cumsum(batch.lengths) - batch.lengths, batch.lengths)
+
+    def padded_states(self, items: Tensor) -> Tensor:
+        if self.padding == "right":
+            return self._call(items)
+        lengths = (items > 0).sum(1)
+        states = self._call(shift_to_the_end(items, lengths))
+        places = torch.arange(items.shape[1], device=items.device) + (items.shape[1] - lengths)[:, None]
+        places = places.clamp(max=items.shape[1] - 1)[:, :, None].expand_as(states)
+        return states.gather(1, places)
+
+    def padded_last_states(self, items: Tensor, lengths: Tensor) -> Tensor:
+        if self.output == "positions":
+            return super().padded_last_states(items, lengths)
+        return self._call(items if self.padding == "right" else shift_to_the_end(items, lengths))
 
     def _states_of(self, items: Tensor, starts: np.ndarray, lengths: np.ndarray) -> Tensor:
         """States of the pieces of flat items that begin at ``starts``; their lengths must ascend."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from torch import Tensor, nn
 
 from ..nn import Dropout, EncoderLayer, Slots, look_up
+from ..nn.padded import padded_encoder_layer
 from ..parameters import check_integer, check_real
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch
@@ -49,11 +50,20 @@ class SASRecNetwork(NextItemNetwork):
         tokens = self._embedded(batch, slots)
         for layer in self.layers[:-1]:
             tokens = layer(tokens, slots.groups, causal=True)
-        return self.layers[-1].last(tokens, slots.groups, slots.places[batch.last])
+        last_layer = cast(EncoderLayer, self.layers[-1])
+        return last_layer.last(tokens, slots.groups, slots.places[batch.last])
 
     def _embedded(self, batch: NextItemBatch, slots: Slots) -> Tensor:
         items = self.item_vectors(batch.items[slots.tokens])
         return self.dropout(items + look_up(self.positions.weight, batch.positions[slots.tokens]))
+
+    def padded_states(self, items: Tensor) -> Tensor:
+        # At padding stands any item: what is behind a position changes no state.
+        vectors = self.item_vectors(items.clamp(min=1).flatten()).unflatten(0, items.shape)
+        tokens = vectors + self.positions.weight[: items.shape[1]]
+        for layer in self.layers:
+            tokens = padded_encoder_layer(cast(EncoderLayer, layer), tokens)
+        return tokens
 
 
 class SASRec(SequentialRecommender):
@@ -77,12 +87,13 @@ class SASRec(SequentialRecommender):
         Rate of every dropout, attention weights included.
     max_length : int, default=50
         The last ``max_length`` items of a history are read.
-    loss : {"sampled_softmax", "ce", "gbce", "bce"}, default="sampled_softmax"
+    loss : {"sampled_softmax", "ce", "gbce", "bce", "bpr"}, default="sampled_softmax"
         See :class:`seqregen.training.NextItemLoss`.
     n_negatives : int, optional
-        Default 1 under "bce" (published), else 256; not used by "ce".
+        Default 1 under "bce" (published) and "bpr", else 256; not used by "ce" and "in_batch".
     negative_sampling : {"uniform", "popularity", "in_batch"}, default="uniform"
-        Where negatives come from.
+        Where negatives come from: all items alike, items as often as they stand in the rows trained on, or the
+        targets of the batch.
     learning_rate : float, default=1e-3
         Of Adam.
     weight_decay : float, default=0

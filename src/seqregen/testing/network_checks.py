@@ -89,7 +89,7 @@ def check_gradients(trial: Trial) -> str:
         f"{trial.name}: no gradient reaches {', '.join(without)}; use them in forward, or set requires_grad=False, "
         "and do not detach or sample on the way"
     )
-    wrong = [name for name, part in learning if not torch.isfinite(part.grad).all()]
+    wrong = [name for name, part in learning if part.grad is not None and not torch.isfinite(part.grad).all()]
     assert not wrong, f"{trial.name}: the gradient of {', '.join(wrong)} is NaN or infinite; is a row fully masked?"
     return f"{len(learning)} parameters get a gradient"
 

@@ -92,13 +92,13 @@ def check_labels(trial: Trial) -> str:
 
 
 def check_repeatable(trial: Trial) -> str:
-    states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    states = torch.get_rng_state(), _numpy_state()
     first = trial.small().fit(trial.data)
     assert torch.equal(states[0], torch.get_rng_state()), (
         f"{trial.name}: fit changes torch's global random state; draw from the generator or the random numbers that "
         "are given, or fork the state"
     )
-    assert np.array_equal(states[1], np.random.get_state()[1]), (  # noqa: NPY002
+    assert np.array_equal(states[1], _numpy_state()), (
         f"{trial.name}: fit draws from numpy's global random state; use the generator that is given"
     )
     scores = first.decision_function(trial.data)
@@ -114,6 +114,11 @@ def check_repeatable(trial: Trial) -> str:
         "random, or the clock"
     )
     return "two fits with one random_state agree"
+
+
+def _numpy_state() -> np.ndarray:
+    state: Any = np.random.get_state()  # noqa: NPY002
+    return state[1].copy()
 
 
 def check_batch_mates(trial: Trial) -> str:

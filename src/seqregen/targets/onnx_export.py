@@ -1,0 +1,136 @@
+"""A trained recommender as one ONNX file that ranks without Python."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..files import write_aside
+from .network import NextItemNetwork
+
+__all__ = ["export_onnx"]
+
+# Files of this format hold at most 2 GiB; what is larger would need files beside it.
+_MOST_BYTES = (1 << 31) - 1
+
+
+class _Scoring(nn.Module):
+    """From item codes to scores of all items.
+
+    Codes of 0 are skipped wherever they stand, so rows may be padded on either side, and items that the
+    vocabulary lacks may be passed as 0. The last ``max_length`` items are read. An empty row gets the items by
+    popularity.
+    """
+
+    popularity: Tensor
+
+    def __init__(self, network: NextItemNetwork, max_length: int, popularity: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.max_length = max_length
+        self.register_buffer("popularity", popularity)
+
+    def forward(self, items: Tensor) -> Tensor:
+        real = items > 0
+        rank = real.to(torch.int64).cumsum(1)
+        lengths = rank[:, -1]
+        place = rank - 1 - (lengths - self.max_length).clamp(min=0)[:, None]
+        # What is not read goes behind the last place that is.
+        place = torch.where(real & (place >= 0), place, self.max_length)
+        window = items.new_zeros(items.shape[0], self.max_length + 1).scatter(1, place, items)[:, : self.max_length]
+        states = self.network.padded_last_states(window, lengths.clamp(max=self.max_length))
+        scores = states @ self.network.item_table().T
+        return torch.where((lengths == 0)[:, None], self.popularity.to(scores.dtype), scores)
+
+
+def export_onnx(
+    network: NextItemNetwork,
+    path: str | os.PathLike,
+    *,
+    max_length: int,
+    popularity: np.ndarray,
+    vocabulary: np.ndarray,
+    name: str,
+) -> None:
+    """Write a network as an ONNX file; see :meth:`seqregen.targets.SequentialRecommender.to_onnx`.
+
+    Parameters
+    ----------
+    network : NextItemNetwork
+    path : str or path-like
+    max_length : int
+    popularity : ndarray of shape (n_items,)
+        Scores after an empty history.
+    vocabulary : ndarray of shape (n_items,)
+    name : str
+        What the file calls the model.
+    """
+    _require_packages()
+    labels = _as_json(vocabulary)
+    scoring = _Scoring(network.frozen(), max_length, torch.from_numpy(popularity)).eval()
+    # Any items will do; more than one row and more than one place keep both sizes open.
+    example = torch.arange(1, 7).remainder(len(vocabulary)).add(1).view(2, 3)
+    sizes = {"items": {0: torch.export.Dim("n_rows", min=1), 1: torch.export.Dim("length", min=1)}}
+    with _without_remarks():
+        program = torch.onnx.export(
+            scoring, (example,), dynamo=True, verbose=False, dynamic_shapes=sizes,
+            input_names=["items"], output_names=["scores"],
+        )  # fmt: skip
+    assert program is not None
+    model = program.model_proto
+    from .. import __version__
+
+    described = {"vocabulary": labels, "max_length": str(max_length), "model": name, "seqregen": __version__}
+    for key, value in described.items():
+        model.metadata_props.add(key=key, value=value)
+    if model.ByteSize() > _MOST_BYTES:
+        raise ValueError(
+            f"{name} takes {model.ByteSize():,} bytes, and one ONNX file holds {_MOST_BYTES:,}; its item table has "
+            f"{len(vocabulary):,} rows. Export with a smaller embedding, or deploy network_ with torch."
+        )
+    with write_aside(path) as aside:
+        aside.write_bytes(model.SerializeToString())
+
+
+def _require_packages() -> None:
+    for package in ("onnx", "onnxscript"):
+        try:
+            __import__(package)
+        except ImportError:
+            raise ImportError(
+                f"to_onnx needs the package {package}, which is not installed: pip install 'seqregen[onnx]'."
+            ) from None
+
+
+def _as_json(vocabulary: np.ndarray) -> str:
+    labels: list[Any] = vocabulary.tolist()
+    if vocabulary.dtype == object and not all(isinstance(label, str) for label in labels):
+        kind = next(type(label).__name__ for label in labels if not isinstance(label, str))
+        raise ValueError(
+            f"to_onnx writes the vocabulary into the file as JSON, so labels must be strings or numbers; got {kind}. "
+            "Map your labels to strings before fit."
+        )
+    return json.dumps(labels, ensure_ascii=False)
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Silence what the exporter says about torch's own affairs; errors pass."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
