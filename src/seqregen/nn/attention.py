@@ -127,12 +127,15 @@ class RaggedGroups:
         Parameters
         ----------
         lengths : int64 ndarray of shape (n_rows,)
-            Ascending lengths.
+            Short rows in any order, then those longer than a block, which do best in ascending order.
         device : torch.device
             Where the tokens live.
         """
-        n_short = int(np.searchsorted(lengths, _BLOCK, side="right"))
-        groups = cls(lengths[n_short:], group_rows(lengths[n_short:]) if n_short < len(lengths) else [], device)
+        long = np.flatnonzero(lengths > _BLOCK)
+        n_short = int(long[0]) if len(long) else len(lengths)
+        rest = lengths[n_short:]
+        in_order = bool(np.all(rest[1:] >= rest[:-1]))
+        groups = cls(rest, group_rows(rest) if in_order and len(rest) else [(0, len(rest))] * bool(len(rest)), device)
         if n_short:
             short = _pack(lengths[:n_short], device)
             groups.groups = [short, *(_shifted(group, short.stop) for group in groups.groups)]
@@ -167,7 +170,9 @@ class RaggedGroups:
 
         What stands in the padded places is some token of the group; mask it, or do not read it.
         """
-        return [_pad(tokens[group.start : group.stop], group) for group in self.groups]
+        # One split is one tensor in the backward pass; a slice a group would be one of full size each.
+        parts = tokens.split([group.stop - group.start for group in self.groups])
+        return [_pad(part, group) for part, group in zip(parts, self.groups, strict=True)]
 
     def unpad(self, padded: Sequence[Tensor]) -> Tensor:
         """The inverse of :meth:`pad`."""
@@ -243,7 +248,8 @@ def _pack(lengths: np.ndarray, device: torch.device) -> _Group:
 def _first_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, int]:
     """First slot of each row, and the number of blocks: always the longest row left that fits the block."""
     left = np.bincount(lengths, minlength=width + 1)
-    first_row = (np.cumsum(left) - left).tolist()
+    first = (np.cumsum(left) - left).tolist()
+    by_length = np.argsort(lengths, kind="stable").tolist()
     slots = np.zeros(len(lengths), dtype=np.int64)
     left = left.tolist()
     n_left, block = len(lengths) - left[0], 0
@@ -254,7 +260,7 @@ def _first_fit(lengths: np.ndarray, width: int) -> tuple[np.ndarray, int]:
                 size -= 1
                 continue
             left[size] -= 1
-            slots[first_row[size] + left[size]] = block * width + width - free
+            slots[by_length[first[size] + left[size]]] = block * width + width - free
             n_left -= 1
             free -= size
             size = min(size, free)

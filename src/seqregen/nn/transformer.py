@@ -33,10 +33,10 @@ class SelfAttention(_Attention):
 
     def forward(self, tokens: Tensor, groups: RaggedGroups, causal: bool) -> Tensor:
         projected = functional.linear(tokens, self.in_proj_weight, self.in_proj_bias)
-        width = tokens.shape[-1]
+        queries, keys_values = projected.split([tokens.shape[-1], 2 * tokens.shape[-1]], dim=1)
         mixed = attend(
-            projected[:, :width],
-            projected[:, width:],
+            queries,
+            keys_values,
             n_heads=self.n_heads,
             query_groups=groups,
             key_groups=groups,
@@ -143,7 +143,8 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """An encoder layer with attention over a memory in the middle; self-attention is causal.
 
-    Parameters are those of :class:`EncoderLayer`.
+    Parameters are those of :class:`EncoderLayer`. Rows may be grouped in one way for self-attention, where packed
+    groups are quickest, and in another for attention over the memory, where both sides must be in the same groups.
     """
 
     def __init__(self, width: int, n_heads: int, hidden: int, dropout: float) -> None:
@@ -156,8 +157,15 @@ class DecoderLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width, eps=_NORM_EPSILON)
         self.dropout = Dropout(dropout)
 
-    def forward(self, tokens: Tensor, memory: Tensor, groups: RaggedGroups, memory_groups: RaggedGroups) -> Tensor:
-        tokens = self.attention_norm(tokens + self.dropout(self.attention(tokens, groups, causal=True)))
+    def forward(
+        self,
+        tokens: Tensor,
+        memory: Tensor,
+        groups: RaggedGroups,
+        memory_groups: RaggedGroups,
+        self_groups: RaggedGroups | None = None,
+    ) -> Tensor:
+        tokens = self.attention_norm(tokens + self.dropout(self.attention(tokens, self_groups or groups, causal=True)))
         looked_up = self.memory_attention(tokens, memory, groups, memory_groups)
         tokens = self.memory_norm(tokens + self.dropout(looked_up))
         return self.feed_forward_norm(tokens + self.dropout(self.feed_forward(tokens)))

@@ -61,7 +61,8 @@ class PairBatch:
     Sources that several pairs share are there once: ``row_tokens`` holds start, items, end of each distinct
     source, and ``source`` says which of them are the source tokens of the pairs, one pair behind the other;
     ``pair`` is the pair that each of these belongs to. ``target_tokens`` holds start, pattern, end of each
-    pair. ``inputs`` says which of them the decoder reads (all but the end), ``outputs`` which token it should
+    pair. Groups are packed for self-attention; ``source_groups`` and ``input_groups`` go together, for attention
+    from one side to the other. ``inputs`` says which of them the decoder reads (all but the end), ``outputs`` which token it should
     say there, and ``output_slots`` where that token stands in the source.
     """
 
@@ -78,6 +79,7 @@ class PairBatch:
     target_offsets: Tensor
     inputs: Tensor
     input_groups: RaggedGroups
+    packed_inputs: RaggedGroups
     outputs: Tensor
     output_slots: Tensor
 
@@ -157,17 +159,18 @@ class PairTable:
         return PairBatch(
             row_tokens=tensor(self.sources.tokens[row_places]),
             row_positions=tensor(position_in_row(row_offsets)),
-            row_groups=RaggedGroups(row_lengths, group_rows(row_lengths), device),
+            row_groups=RaggedGroups.packed(row_lengths, device),
             source=tensor(source),
             pair=tensor(row_of_position(source_offsets)),
             source_groups=RaggedGroups(source_lengths, bounds, device),
             is_candidate=tensor(self.sources.is_candidate[row_places][source]),
             target_tokens=tensor(tokens),
             target_positions=tensor(position_in_row(target_offsets)),
-            target_groups=RaggedGroups(lengths + 2, bounds, device),
+            target_groups=RaggedGroups.packed(lengths + 2, device),
             target_offsets=tensor(target_offsets),
             inputs=tensor(inputs),
             input_groups=RaggedGroups(lengths + 1, bounds, device),
+            packed_inputs=RaggedGroups.packed(lengths + 1, device),
             outputs=tensor(tokens[inputs + 1]),
             output_slots=tensor(slots[inputs + 1]),
         )
