@@ -14,13 +14,25 @@ import torch
 from seqregen import DatasetRegenerator, PatternMiner
 from seqregen.model_selection import leave_one_out
 from seqregen.nn import GRU, time_steps
-from seqregen.targets import GRU4Rec, SASRec
+from seqregen.targets import GNN, CL4SRec, GRU4Rec, SASRec
 from seqregen.training import LOSSES
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is available"),
 ]
+
+
+@pytest.mark.parametrize("model", [GNN, CL4SRec])
+def test_the_sisters_of_sasrec_learn_on_cuda_what_they_learn_on_the_cpu(tiny, sequences, model):
+    settings = tiny(loss="bce", dropout=0.0, max_epochs=4).get_params()
+    on_cpu, on_cuda = (model(**(settings | {"device": device})).fit(sequences) for device in ("cpu", "cuda"))
+    losses = [[record["loss"] for record in fitted.history_] for fitted in (on_cpu, on_cuda)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+    moved = pickle.loads(pickle.dumps(on_cuda))
+    np.testing.assert_allclose(
+        moved.decision_function(sequences), on_cuda.decision_function(sequences), rtol=1e-3, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("loss", LOSSES)

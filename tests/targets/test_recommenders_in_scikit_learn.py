@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 from seqregen import DatasetRegenerator, PatternMiner, RegeneratedRecommender
 from seqregen.metrics import ranking_scorer, ranking_scorers
 from seqregen.model_selection import LeaveLastOut, leave_one_out
-from seqregen.targets import GRU4Rec, SASRec, SequentialRecommender
+from seqregen.targets import GNN, CL4SRec, GRU4Rec, SASRec, SequentialRecommender
 
 METRICS = ["recall@5", "ndcg@5", "recall@10", "ndcg@10"]
 
@@ -201,6 +201,8 @@ def checked_estimators() -> list:
     return [
         SASRec(max_length=5, n_negatives=4, **tiny),
         GRU4Rec(max_length=5, n_negatives=4, **without_heads),
+        GNN(max_length=5, n_negatives=4, **tiny),
+        CL4SRec(max_length=5, n_negatives=4, **tiny),
         regenerator,
         clone(regenerator).set_params(include=("original",)),
     ]
