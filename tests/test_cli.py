@@ -18,11 +18,12 @@ from seqregen import SequenceDataset
 from seqregen.cli import commands, main
 from seqregen.cli.console import format_table
 from seqregen.cli.options import LOSSES as OFFERED_LOSSES
+from seqregen.cli.options import NEGATIVE_SAMPLING as OFFERED_SAMPLING
 from seqregen.datasets import make_sequences
 from seqregen.formats import write_text
 from seqregen.mining import PatternMiner
 from seqregen.model_selection import leave_one_out
-from seqregen.training import LOSSES
+from seqregen.training import LOSSES, NEGATIVE_SAMPLING
 
 COMMANDS = ("demo", "describe", "mine", "regenerate", "train", "score")
 FAST_REGENERATOR = ["--epochs", "1", "--embedding-dim", "8", "--memories", "2", "--threads", "1"]
@@ -94,6 +95,7 @@ def test_bad_arguments_are_one_line(capsys: pytest.CaptureFixture, ratings: Path
 
 def test_offered_losses_are_those_there_are() -> None:
     assert set(OFFERED_LOSSES) == set(LOSSES)
+    assert OFFERED_SAMPLING == NEGATIVE_SAMPLING
 
 
 def test_starts_without_torch_and_as_a_module(tmp_path: Path) -> None:

@@ -204,17 +204,19 @@ class Allocations(TorchDispatchMode):
         super().__init__()
         self.known = {tensor.untyped_storage().data_ptr() for tensor in known}
         self.sizes = [0]
+        self.names: set[str] = set()
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         found = function(*arguments, **(keywords or {}))
+        self.names.add(function.name())
         for tensor in found if isinstance(found, (tuple, list)) else [found]:
             if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().data_ptr() not in self.known:
                 self.sizes.append(tensor.numel())
         return found
 
 
-def largest_allocation(loss: NextItemLoss, n_positions: int, width: int) -> int:
-    """Elements of the largest tensor made by one forward and backward pass of a training step."""
+def noted_step(loss: NextItemLoss, n_positions: int, width: int) -> Allocations:
+    """What one forward and backward pass of a training step did."""
     random = np.random.default_rng(0)
     states = torch.tensor(random.normal(size=(n_positions, width)), dtype=torch.float32, requires_grad=True)
     table = torch.tensor(random.normal(size=(loss.n_items, width)), dtype=torch.float32, requires_grad=True)
@@ -226,7 +228,12 @@ def largest_allocation(loss: NextItemLoss, n_positions: int, width: int) -> int:
         with Allocations([table, table.grad]) as noted:
             loss.per_position(states, table, targets, random).sum().backward()
     assert len(noted.sizes) > 10
-    return max(noted.sizes)
+    return noted
+
+
+def largest_allocation(loss: NextItemLoss, n_positions: int, width: int) -> int:
+    """Elements of the largest tensor that one training step makes."""
+    return max(noted_step(loss, n_positions, width).sizes)
 
 
 @every_sampling
@@ -235,6 +242,16 @@ def test_sampled_losses_make_nothing_of_the_size_of_the_vocabulary(name, samplin
     n_items, n_positions, n_negatives, width = 5000, 12, 8, 3
     loss = NextItemLoss(name, n_items, n_negatives, negatives=sampler_of(sampling, np.full(n_items, 2)))
     assert largest_allocation(loss, n_positions, width) <= (n_negatives + 1) * n_positions * width < n_items
+
+
+@every_sampling
+@every_loss
+def test_nothing_is_read_back_from_the_device(name, sampling):
+    # On a GPU each of these waits for all that was queued before.
+    waiting = {"aten::_local_scalar_dense", "aten::nonzero", "aten::_unique2", "aten::masked_select", "aten::equal"}
+    names = noted_step(loss_of(name, sampling, 3), N_POSITIONS, WIDTH).names
+    assert "aten::index_select" in names
+    assert not names & waiting
 
 
 def test_ce_holds_a_block_of_scores_and_no_gradient_of_the_table(monkeypatch):
@@ -298,20 +315,19 @@ def test_with_logq_the_gradient_nears_that_of_the_full_softmax(sampling):
 
     def errors(logq: bool) -> list[float]:
         found = []
-        for n_negatives in (8, 64, 512, 4096):
+        for n_negatives in (4, 32, 256, 1024):
             loss = NextItemLoss(
                 "sampled_softmax", len(counts), n_negatives, negatives=sampler_of(sampling, counts), logq=logq
             )
-            mean = mean_gradient(loss, 1 << 14 >> int(np.log2(n_negatives)), counts, n_negatives)
+            mean = mean_gradient(loss, min(500, 8192 // n_negatives), counts, n_negatives)
             found.append(np.linalg.norm(mean - full) / np.linalg.norm(full))
         return found
 
     corrected, plain = errors(True), errors(False)
     assert all(later < earlier for earlier, later in pairwise(corrected[:3]))
-    assert corrected[-1] < 0.03
+    assert corrected[-1] < 0.05
     # Without the correction frequent items are pushed down too far, however many negatives there are.
-    assert min(plain) > 0.2
-    assert plain[-1] > 0.2
+    assert min(plain) > 0.4
 
 
 def test_logq_is_applied_where_the_sampler_is_not_uniform(problem):

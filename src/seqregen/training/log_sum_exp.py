@@ -79,11 +79,11 @@ class _LogSumExp(torch.autograd.Function):
         expected = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         sums = states.new_empty(len(states))
         scratch = _scratch(states, vectors)
-        forgotten = _scratch(states, vectors) if kept is None else None
+        made = _scratch(states, vectors) if kept is None else kept
         for rows in _blocks(states, vectors):
             scores = _scores(states, vectors, offsets, wanted, items, rows, scratch)
             highest = scores.amax(1)
-            probabilities = kept[rows] if kept is not None else forgotten[: len(scores)]
+            probabilities = made[: len(scores)] if kept is None else made[rows]
             torch.softmax(scores, 1, out=probabilities)
             # The largest probability is 1 / Σ exp(score - highest): a sum that need not be formed again.
             torch.sub(highest, probabilities.amax(1).log_(), out=sums[rows])
