@@ -62,8 +62,8 @@ class PairBatch:
     source, and ``source`` says which of them are the source tokens of the pairs, one pair behind the other;
     ``pair`` is the pair that each of these belongs to. ``target_tokens`` holds start, pattern, end of each
     pair. Groups are packed for self-attention; ``source_groups`` and ``input_groups`` go together, for attention
-    from one side to the other. ``inputs`` says which of them the decoder reads (all but the end), ``outputs`` which token it should
-    say there, and ``output_slots`` where that token stands in the source.
+    from one side to the other. ``inputs`` says which of them the decoder reads (all but the end), ``outputs`` which
+    token it should say there, and ``output_slots`` where that token stands in the source.
     """
 
     row_tokens: Tensor
