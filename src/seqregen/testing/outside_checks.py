@@ -94,17 +94,18 @@ def check_labels(trial: Trial) -> str:
 def check_repeatable(trial: Trial) -> str:
     states = torch.get_rng_state(), _numpy_state()
     first = trial.small().fit(trial.data)
-    assert torch.equal(states[0], torch.get_rng_state()), (
-        f"{trial.name}: fit changes torch's global random state; draw from the generator or the random numbers that "
-        "are given, or fork the state"
-    )
-    assert np.array_equal(states[1], _numpy_state()), (
-        f"{trial.name}: fit draws from numpy's global random state; use the generator that is given"
-    )
+    left = torch.get_rng_state(), _numpy_state()
     scores = first.decision_function(trial.data)
     assert np.array_equal(scores, first.decision_function(trial.data)), (
         f"{trial.name}: scoring the same rows twice gives two answers; randomness must stop in eval mode "
         "(use nn.Dropout, or heed self.training)"
+    )
+    assert torch.equal(states[0], left[0]), (
+        f"{trial.name}: fit changes torch's global random state; draw from the generator or the random numbers that "
+        "are given, or fork the state"
+    )
+    assert np.array_equal(states[1], left[1]), (
+        f"{trial.name}: fit draws from numpy's global random state; use the generator that is given"
     )
     again = trial.small().fit(trial.data).decision_function(trial.data)
     same = np.array_equal(scores, again) if not torch.cuda.is_available() else np.allclose(scores, again, atol=1e-4)

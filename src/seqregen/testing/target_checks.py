@@ -16,9 +16,9 @@ __all__ = ["CHECKS", "check_target"]
 
 CHECKS: dict[str, Callable[[Trial], str]] = {
     "parameters": outside_checks.check_parameters,
+    "repeatable": outside_checks.check_repeatable,
     "shapes": outside_checks.check_shapes,
     "labels": outside_checks.check_labels,
-    "repeatable": outside_checks.check_repeatable,
     "batch_mates": outside_checks.check_batch_mates,
     "padding": outside_checks.check_padding,
     "row_mixing": network_checks.check_row_mixing,
@@ -60,9 +60,9 @@ def check_target(target: Ranker, n_items: int = 20, *, skip: Collection[str] = (
 
     Notes
     -----
-    ``parameters``: clone, get_params, set_params, and a fit that leaves parameters alone. ``shapes``: states, item
-    vectors and scores. ``labels``: labels in, labels out. ``repeatable``: one random_state, one result, and global
-    random states untouched. ``padding``, ``batch_mates``: neither changes a state. ``row_mixing``: nor do other rows
+    ``parameters``: clone, get_params, set_params, and a fit that leaves parameters alone. ``repeatable``: one
+    random_state, one result, and global random states untouched. ``shapes``: states, item vectors and scores.
+    ``labels``: labels in, labels out. ``padding``, ``batch_mates``: neither changes a state. ``row_mixing``: nor do other rows
     in training, as with batch norm. ``leaks``: no state that is trained on sees its target. ``gradients``: every
     parameter learns. ``weights``: the loss heeds them. ``pickling``, ``unseen_items``, ``long_histories``,
     ``refitting``: a second fit starts from scratch.
