@@ -1,6 +1,6 @@
-"""What regeneration does to SASRec on real data: one result file a run, finished runs are skipped.
+"""Accuracy on real data, of every model and of what regeneration adds: a result file a run, finished ones skipped.
 
-    python -m benchmarks.accuracy --dataset amazon-beauty --seeds 0 1 2 --minutes 60
+    python -m benchmarks.accuracy --recipes "SASRec-*" --seeds 0 1 2 --minutes 60
     python -m benchmarks.accuracy --report
 
 Protocol: leave-one-out. The last item of each user is the test target, the last but one the validation item
@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from fnmatch import fnmatch
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,25 +22,14 @@ import torch
 import seqregen as sr
 from benchmarks.data import data_file, read_sequences
 from benchmarks.machine import describe_machine
+from benchmarks.recipes import RECIPES, make_model
 from seqregen.files import write_aside
 from seqregen.metrics import UNREACHABLE, ranking_metrics
-from seqregen.targets import SASRec
 
 RESULTS = Path(__file__).parent / "results" / "accuracy"
 CACHE = Path(__file__).parent / ".cache"
 # Mining windows of the paper (section 5.1).
 WINDOWS = {"amazon-beauty": 5, "amazon-toys": 10, "amazon-sports": 10, "yelp": 10}
-MODELS = {
-    "bce": {"loss": "bce", "n_negatives": 1},
-    "sampled_softmax": {
-        "loss": "sampled_softmax",
-        "n_negatives": 256,
-        "embedding_dim": 128,
-        "n_layers": 1,
-        "n_heads": 1,
-        "dropout": 0.2,
-    },
-}
 # Data variants: what the recommender is trained on, and the settings of the regenerator where there is one.
 # Twelve epochs rather than forty: the regenerator's loss has levelled off by then.
 VARIANTS: dict[str, dict | None] = {
@@ -90,14 +81,14 @@ def regenerate(
     return sr.SequenceDataset.read_parquet(kept), json.loads(notes.read_text())
 
 
-def run(dataset: str, loss: str, variant: str, seed: int) -> None:
+def run(dataset: str, recipe: str, variant: str, seed: int) -> None:
     """Train, rank the test items, and write the run's files."""
-    name = f"{dataset}_SASRec-{loss}_{variant}_{seed}"
+    name = f"{dataset}_{recipe}_{variant}_{seed}"
     target = RESULTS / f"{name}.json"
     if target.exists():
         return
     X, y, made = training_set(dataset, variant, seed)
-    model = SASRec(**MODELS[loss], random_state=seed, checkpoint_dir=CACHE / "checkpoints", verbose=True)
+    model = make_model(recipe, random_state=seed, checkpoint_dir=CACHE / "checkpoints", verbose=True)
     started = time.perf_counter()
     model.fit(X)
     fit_seconds = time.perf_counter() - started
@@ -105,7 +96,8 @@ def run(dataset: str, loss: str, variant: str, seed: int) -> None:
     ranks = model.rank(X, y)
     record = {
         "dataset": dataset,
-        "model": "SASRec",
+        "recipe": recipe,
+        "model": type(model).__name__,
         "settings": model.get_params() | {"checkpoint_dir": None},
         "variant": variant,
         "seed": seed,
@@ -114,6 +106,7 @@ def run(dataset: str, loss: str, variant: str, seed: int) -> None:
         "best_epoch": model.best_epoch_,
         "epochs": len(model.history_),
         "history": model.history_,
+        "refit_history": getattr(model, "refit_history_", None),
         "rows": vars(X.describe()),
         "fit_seconds": fit_seconds,
         "rank_seconds": time.perf_counter() - started,
@@ -133,7 +126,12 @@ def run(dataset: str, loss: str, variant: str, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=WINDOWS, default="amazon-beauty")
-    parser.add_argument("--losses", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument(
+        "--recipes",
+        nargs="+",
+        default=["SASRec-bce", "SASRec-sampled_softmax"],
+        help=f"names or patterns such as 'SASRec-*', of: {', '.join(RECIPES)}",
+    )
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["original", "mined", "regenerated"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
@@ -141,18 +139,19 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="print the table of the results so far")
     arguments = parser.parse_args()
     if arguments.report:
-        from benchmarks.report import accuracy_table
+        from benchmarks.report import models_table, regeneration_table
 
-        print(accuracy_table(arguments.dataset))
+        print(f"{models_table(arguments.dataset)}\n\n{regeneration_table(arguments.dataset)}")
         return
     torch.set_num_threads(arguments.threads)
     CACHE.mkdir(exist_ok=True)
     deadline = time.monotonic() + 60 * arguments.minutes
-    for seed in arguments.seeds:
-        for variant in arguments.variants:
-            for loss in arguments.losses:
-                if time.monotonic() < deadline:
-                    run(arguments.dataset, loss, variant, seed)
+    recipes = [name for name in RECIPES if any(fnmatch(name, pattern) for pattern in arguments.recipes)]
+    if not recipes:
+        parser.error(f"no recipe is called {' or '.join(arguments.recipes)}; there are {', '.join(RECIPES)}")
+    for seed, variant, recipe in product(arguments.seeds, arguments.variants, recipes):
+        if time.monotonic() < deadline:
+            run(arguments.dataset, recipe, variant, seed)
 
 
 if __name__ == "__main__":
