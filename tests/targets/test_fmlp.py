@@ -59,8 +59,8 @@ class PlainFMLP(nn.Module):
             pairs.append((layer.filter.weight, self.filters[number]))
             parts = [
                 (layer.filter_norm, self.norms[1 + 2 * number]),
-                (layer.feed_forward.expand, self.expand[number]),
-                (layer.feed_forward.contract, self.contract[number]),
+                (layer.expand, self.expand[number]),
+                (layer.contract, self.contract[number]),
                 (layer.feed_forward_norm, self.norms[2 + 2 * number]),
             ]
             pairs += [pair for a, b in parts for pair in zip(a.parameters(), b.parameters(), strict=True)]

@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 __all__ = ["FrequencyFilter"]
+
+
+class _CircularConvolution(torch.autograd.Function):
+    """Filters rows (n_rows, length, width) with (length // 2 + 1, width) complex numbers; gives the spectrum, too.
+
+    torch's own derivative of a real transform runs a complex one of twice the size. The adjoint of a filter is the
+    filter with conjugate numbers.
+    """
+
+    @staticmethod
+    def forward(tokens: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        spectrum = torch.fft.rfft(tokens, dim=1)
+        return torch.fft.irfft(spectrum * weight, n=tokens.shape[1], dim=1), spectrum
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*inputs, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        tokens, weight, spectrum = ctx.saved_tensors
+        length = tokens.shape[1]
+        if torch.is_grad_enabled():
+            # Differentiated once more: what depends on the tokens has to be seen to.
+            spectrum = torch.fft.rfft(tokens, dim=1)
+        gradient = torch.fft.rfft(gradients[0], dim=1)
+        # A frequency stands for its mirror image, too, but for the constant one and the highest of an even length.
+        share = torch.full((weight.shape[0], 1), 2 / length, dtype=tokens.dtype, device=tokens.device)
+        share[0] = 1 / length
+        if length % 2 == 0:
+            share[-1] = 1 / length
+        of_weight = (spectrum.conj() * gradient).sum(0) * share
+        return torch.fft.irfft(gradient * weight.conj(), n=length, dim=1), of_weight
 
 
 class FrequencyFilter(nn.Module):
@@ -45,8 +81,7 @@ class FrequencyFilter(nn.Module):
         """All slots filtered: (n_rows, L, d) in and out."""
         # On one core this was as fast as products with the kernel's circulant matrices, or with the matrix of the
         # transform. The two norms of the published code cancel.
-        spectrum = torch.fft.rfft(tokens, dim=1) * torch.view_as_complex(self.weight)
-        return torch.fft.irfft(spectrum, n=self.length, dim=1)
+        return _CircularConvolution.apply(tokens, torch.view_as_complex(self.weight))[0]
 
     def last(self, tokens: Tensor) -> Tensor:
         """The last slot of :meth:`forward` alone, (n_rows, d): one inner product over time a channel."""

@@ -11,8 +11,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from ..nn import Dropout, FrequencyFilter, RandomMasks, initialize, look_up, use_masks
+from ..nn.linear import Linear
 from ..nn.padded import FixedFilter, shift_to_the_end
-from ..nn.transformer import FeedForward
 from ..parameters import check_integer, check_real
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch
@@ -27,7 +27,7 @@ _NORM_EPSILON = 1e-12
 _FILTER_SCALE = 0.02
 # Prefixes whose slots are held at once, and, on a CPU, prefixes taken through a layer at once.
 _ROWS_AT_ONCE = 1024
-_ROWS_IN_CACHE = 128
+_ROWS_IN_CACHE = 64
 
 
 class FilterLayer(nn.Module):
@@ -48,7 +48,8 @@ class FilterLayer(nn.Module):
     def __init__(self, length: int, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.filter = FrequencyFilter(length, width)
-        self.feed_forward = FeedForward(width, hidden, 0.0)
+        self.expand = Linear(width, hidden)
+        self.contract = Linear(hidden, width)
         self.filter_norm = nn.LayerNorm(width, eps=_NORM_EPSILON)
         self.feed_forward_norm = nn.LayerNorm(width, eps=_NORM_EPSILON)
         self.dropout = Dropout(dropout)
@@ -63,7 +64,8 @@ class FilterLayer(nn.Module):
 
     def _behind_filter(self, tokens: Tensor, filtered: Tensor) -> Tensor:
         tokens = self.filter_norm(tokens + self.dropout(filtered))
-        return self.feed_forward_norm(tokens + self.dropout(self.feed_forward(tokens)))
+        fed = self.contract(functional.gelu(self.expand(tokens)))
+        return self.feed_forward_norm(tokens + self.dropout(fed))
 
 
 class FMLPNetwork(NextItemNetwork):

@@ -1,0 +1,110 @@
+"""Linear layers through oneDNN against torch's own, and where they leave it alone."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from seqregen.nn import linear as module
+from seqregen.nn.linear import Linear, linear
+
+
+@pytest.fixture
+def onednn():
+    if module._onednn_product() is None:
+        pytest.skip("this build of torch has no oneDNN product")
+
+
+def layers(n_inputs: int, n_outputs: int) -> tuple[Linear, nn.Linear]:
+    torch.manual_seed(0)
+    ours = Linear(n_inputs, n_outputs)
+    plain = nn.Linear(n_inputs, n_outputs)
+    plain.load_state_dict(ours.state_dict())
+    return ours, plain
+
+
+@pytest.mark.parametrize("shape", [(100, 5), (20, 7, 5), (70, 1, 5)])
+@pytest.mark.parametrize("n_outputs", [1, 3, 16])
+def test_values_and_gradients_are_torchs(shape, n_outputs):
+    ours, plain = layers(5, n_outputs)
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    found, expected = (
+        torch.autograd.grad((layer(values) ** 2).sum(), [values, layer.weight, layer.bias]) for layer in (ours, plain)
+    )
+    torch.testing.assert_close(ours(values), plain(values))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_values_that_are_not_contiguous(onednn):
+    ours, plain = layers(5, 3)
+    values = torch.randn(5, 200)[:, ::2].T.requires_grad_()
+    torch.testing.assert_close(ours(values), plain(values))
+    found, expected = (torch.autograd.grad(layer(values).sum(), [values, layer.weight]) for layer in (ours, plain))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_second_derivatives_are_torchs(onednn):
+    ours, plain = layers(4, 6)
+    values = torch.randn(80, 4, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    seconds = []
+    for layer in (ours, plain):
+        inputs = [values, layer.weight, layer.bias]
+        firsts = torch.autograd.grad((functional.gelu(layer(values)) ** 2).mean(), inputs, create_graph=True)
+        seconds.append(torch.autograd.grad(sum((first**2).sum() for first in firsts), inputs))
+    for a, b in zip(*seconds, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_other_types_and_few_rows_go_to_torch(onednn, monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError("oneDNN was called")
+
+    monkeypatch.setattr(module._OneDNNLinear, "apply", refuse)
+    ours, plain = layers(5, 3)
+    for values in (torch.ones(63, 5), torch.ones(0, 5)):
+        assert torch.equal(ours(values), plain(values))
+    assert copy.deepcopy(ours).double()(torch.ones(100, 5, dtype=torch.float64)).dtype == torch.float64
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert ours(torch.ones(100, 5)).dtype == torch.bfloat16
+    before = torch.backends.mkldnn.set_flags(False)[0]
+    try:
+        ours(torch.ones(100, 5))
+    finally:
+        torch.backends.mkldnn.set_flags(before)
+    rows = torch.export.Dim("rows")
+    exported = torch.export.export(ours.eval(), (torch.ones(100, 5),), dynamic_shapes=({0: rows},))
+    assert "mkldnn" not in str(exported.graph)
+    with pytest.raises(AssertionError, match="was called"):
+        ours(torch.ones(100, 5))
+
+
+def test_an_operator_that_changed_is_not_used(monkeypatch):
+    module._onednn_product.cache_clear()
+    try:
+        monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda *a: torch.zeros(4, 2), raising=False)
+        assert module._onednn_product() is None
+        values = torch.ones(100, 5)
+        ours, plain = layers(5, 3)
+        assert torch.equal(ours(values), plain(values))
+    finally:
+        module._onednn_product.cache_clear()
+
+
+def test_functional_gradients(onednn):
+    ours, plain = layers(4, 3)
+    values = torch.ones(70, 4)
+    for layer in (ours, plain):
+        layer.requires_grad_(False)
+    found, expected = (
+        torch.func.grad(lambda weight, layer=layer: (layer.bias + linear(values, weight, layer.bias)).sum())(
+            layer.weight
+        )
+        for layer in (ours, plain)
+    )
+    torch.testing.assert_close(found, expected)
