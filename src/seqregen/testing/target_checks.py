@@ -62,10 +62,10 @@ def check_target(target: Ranker, n_items: int = 20, *, skip: Collection[str] = (
     -----
     ``parameters``: clone, get_params, set_params, and a fit that leaves parameters alone. ``repeatable``: one
     random_state, one result, and global random states untouched. ``shapes``: states, item vectors and scores.
-    ``labels``: labels in, labels out. ``padding``, ``batch_mates``: neither changes a state. ``row_mixing``: nor do other rows
-    in training, as with batch norm. ``leaks``: no state that is trained on sees its target. ``gradients``: every
-    parameter learns. ``weights``: the loss heeds them. ``pickling``, ``unseen_items``, ``long_histories``,
-    ``refitting``: a second fit starts from scratch.
+    ``labels``: labels in, labels out. ``padding``, ``batch_mates``: neither changes a state. ``row_mixing``: nor do
+    other rows in training, as with batch norm. ``leaks``: no state that is trained on sees its target.
+    ``gradients``: every parameter learns. ``weights``: the loss heeds them. ``pickling``, ``unseen_items``,
+    ``long_histories``; ``refitting``: a second fit starts from scratch.
 
     Examples
     --------
