@@ -227,8 +227,10 @@ def _run_back(gradients: Tensor, slopes: Tensor, update: Tensor, recurrent: Tens
 
 def _differentiable_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     """The gradients with a graph behind them, for second derivatives: the layer is run again in plain operations."""
-    wanted = [tensor for tensor, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False) if needed]
-    states = _plain_layer(*ctx.saved_tensors[:3], ctx.steps.counts)
+    positions, inputs, recurrent = ctx.saved_tensors[:3]
+    states = _plain_layer(positions, inputs, recurrent, ctx.steps.counts)
+    pairs = zip((positions, inputs, recurrent), ctx.needs_input_grad[:3], strict=True)
+    wanted = [tensor for tensor, needed in pairs if needed]
     found = iter(torch.autograd.grad(states, wanted, gradient, create_graph=True))
     return tuple(next(found) if needed else None for needed in ctx.needs_input_grad[:3])
 
