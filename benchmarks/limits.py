@@ -7,12 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .data import read_sequences, truncated
+from seqregen.nn.linear import linear
+
+from .data import MAX_LENGTH, read_sequences, truncated
 from .timing import seconds_of
 
 __all__ = [
+    "filter_epoch_flops",
     "gemm_rate",
     "gemm_rates",
+    "linear_rate",
     "next_item_lengths",
     "ranking_gemm_seconds",
     "read_seconds",
@@ -25,6 +29,8 @@ FEED_FORWARD = 128
 N_LAYERS = 2
 # States of GRU4Rec's recurrent layers, published.
 RECURRENT_WIDTH = 256
+# Inside FMLP-Rec's feed-forward parts, published.
+FILTER_FEED_FORWARD = 256
 
 
 def gemm_rates(n_rows: int = 8192, repeats: int = 30, width: int = WIDTH) -> dict[str, float]:
@@ -41,6 +47,13 @@ def gemm_rates(n_rows: int = 8192, repeats: int = 30, width: int = WIDTH) -> dic
 def gemm_rate(width: int = WIDTH) -> float:
     """The best of :func:`gemm_rates`, for a batch's worth of rows and for many."""
     return max(max(gemm_rates(n_rows, width=width).values()) for n_rows in (1536, 8192))
+
+
+def linear_rate(n_rows: int = 8192, repeats: int = 30) -> float:
+    """The same of one linear layer, 64 to 256, as the library computes it: torch's own product is not always best."""
+    values, weight, bias = torch.randn(n_rows, WIDTH), torch.randn(4 * WIDTH, WIDTH), torch.zeros(4 * WIDTH)
+    best = min(seconds_of(lambda: linear(values, weight, bias)) for _ in range(repeats))
+    return 8 * n_rows * WIDTH**2 / best
 
 
 def next_item_lengths(sequences: Sequence[Sequence[int]]) -> np.ndarray:
@@ -72,6 +85,16 @@ def recurrent_epoch_flops(lengths: np.ndarray) -> float:
     inputs = tokens * (6 * WIDTH * hidden + (N_LAYERS - 1) * 6 * hidden**2)
     recurrent = (tokens - rows) * N_LAYERS * 6 * hidden**2
     return float(3 * (inputs + recurrent + tokens * (2 * hidden * WIDTH + 4 * WIDTH)))
+
+
+def filter_epoch_flops(lengths: np.ndarray) -> float:
+    """Operations of one FMLP-Rec BCE epoch: the feed-forward parts of what is needed of 50 slots a prefix.
+
+    A slot takes ``4 d f`` a layer, and of the last layer one slot is needed; the backward pass takes twice the
+    forward one. The transforms, a thirtieth of that, are left out.
+    """
+    slots = MAX_LENGTH * (N_LAYERS - 1) + 1
+    return float(3 * lengths.sum() * (slots * 4 * WIDTH * FILTER_FEED_FORWARD + 4 * WIDTH))
 
 
 def ranking_gemm_seconds(n_rows: int, n_items: int, block_rows: int = 1024) -> float:
