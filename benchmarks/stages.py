@@ -13,7 +13,7 @@ import seqregen
 from . import limits
 from .peers import environment
 from .peers.run import run_peer
-from .published import decoder, pair_search, regenerator, sasrec
+from .published import decoder, fmlp, pair_search, regenerator, sasrec
 from .published.weights import published_from
 from .timing import Comparison, seconds_of
 from .workload import N_MEMORIES, Workload
@@ -158,6 +158,39 @@ def gru4rec_epoch(work: Workload) -> Iterable[Comparison]:
     yield Comparison("GRU4Rec BCE epoch", "arithmetic", ours, arithmetic, limit_note, facts)
 
 
+def fmlp_epoch(work: Workload) -> Iterable[Comparison]:
+    """One BCE epoch beside the published loop and its arithmetic; the peers have no such model."""
+    facts: dict[str, object] = {}
+
+    def ours() -> float:
+        model = seqregen.targets.FMLP.reference(max_epochs=1, device="cpu", random_state=0).fit(work.X)
+        (record,) = model.history_
+        facts["loss"], facts["evaluation seconds"] = record["loss"], record["evaluation_seconds"]
+        return record["seconds"]
+
+    @cache
+    def prefixes() -> tuple:
+        return fmlp.prefix_rows(work.sequences)
+
+    network = cache(lambda: fmlp.PublishedFMLP(max(max(row) for row in work.sequences)))
+
+    def published() -> float:
+        seconds = sasrec.train_steps(network(), prefixes(), N_SASREC_STEPS)
+        facts["published seconds a step"], facts["prefixes"] = min(seconds), len(prefixes()[0])
+        return min(seconds) * math.ceil(len(prefixes()[0]) / sasrec.BATCH_SIZE)
+
+    def arithmetic() -> float:
+        flops = limits.filter_epoch_flops(limits.next_item_lengths(work.sequences))
+        rate = max(limits.gemm_rate(), limits.linear_rate())
+        facts["GFLOP"], facts["GFLOP a second"] = flops / 1e9, rate / 1e9
+        return flops / rate
+
+    note = f"published epoch extrapolated from the least of {N_SASREC_STEPS} steps; anomaly detection off"
+    yield Comparison("FMLP BCE epoch", "published loop", ours, published, note, facts)
+    limit_note = "a limit: operations of the slots that are needed at the best measured rate of products of width 64"
+    yield Comparison("FMLP BCE epoch", "arithmetic", ours, arithmetic, limit_note, facts)
+
+
 def ranking(work: Workload) -> Iterable[Comparison]:
     """Full ranking of all users beside the published top 100, and beside its matrix product alone."""
     fitted = cache(lambda: _sasrec(max_epochs=1).fit(work.X))
@@ -212,6 +245,7 @@ STAGES: dict[str, Callable[[Workload], Iterable[Comparison]]] = {
     "decoding": decoding,
     "sasrec": sasrec_epoch,
     "gru4rec": gru4rec_epoch,
+    "fmlp": fmlp_epoch,
     "ranking": ranking,
 }
 
