@@ -10,7 +10,7 @@ import math
 import pytest
 
 from .peers import environment
-from .stages import decoding, gru4rec_epoch, mining, ranking, regenerator_epoch, sasrec_epoch
+from .stages import decoding, fmlp_epoch, gru4rec_epoch, mining, ranking, regenerator_epoch, sasrec_epoch
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 
@@ -63,6 +63,11 @@ def test_gru4rec_epoch(work, compare):
 @pytest.mark.skipif(not environment.is_built(), reason="build it: python -m benchmarks.peers.environment")
 def test_gru4rec_epoch_against_recbole(work, compare):
     assert min(compare(_against(gru4rec_epoch(work), "RecBole"), rounds=1).baseline_seconds) > 0
+
+
+@pytest.mark.parametrize("against", ["published", "arithmetic"])
+def test_fmlp_epoch(work, compare, against):
+    assert 0 < compare(_against(fmlp_epoch(work), against), rounds=1).facts["loss"] < 2 * math.log(2)
 
 
 @pytest.mark.parametrize("against", ["published", "its matrix product"])
