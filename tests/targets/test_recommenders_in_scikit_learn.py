@@ -11,11 +11,12 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from small_modules import Recurrent
 
 from seqregen import DatasetRegenerator, PatternMiner, RegeneratedRecommender
 from seqregen.metrics import ranking_scorer, ranking_scorers
 from seqregen.model_selection import LeaveLastOut, leave_one_out
-from seqregen.targets import GNN, CL4SRec, GRU4Rec, SASRec, SequentialRecommender
+from seqregen.targets import GNN, CL4SRec, GRU4Rec, SASRec, SequentialRecommender, TorchTarget
 
 METRICS = ["recall@5", "ndcg@5", "recall@10", "ndcg@10"]
 
@@ -171,6 +172,9 @@ RECOMMENDER_FAILURES = {
     "check_n_features_in_after_fitting": OTHER_LENGTHS,
     "check_estimators_dtypes": TEN_OUT_OF_THREE,
 }
+TORCH_FAILURES = RECOMMENDER_FAILURES | {
+    "check_do_not_raise_errors_in_init_or_set_params": "**module_params takes names that begin with module__ alone",
+}
 ADDING_FAILURES = {
     "check_n_features_in_after_fitting": OTHER_LENGTHS,
     "check_pipeline_consistency": ROWS_ARE_ADDED,
@@ -203,12 +207,15 @@ def checked_estimators() -> list:
         GRU4Rec(max_length=5, n_negatives=4, **without_heads),
         GNN(max_length=5, n_negatives=4, **tiny),
         CL4SRec(max_length=5, n_negatives=4, **tiny),
+        TorchTarget(Recurrent, max_length=5, n_negatives=4, max_epochs=1, random_state=0),
         regenerator,
         clone(regenerator).set_params(include=("original",)),
     ]
 
 
 def expected_failures(estimator) -> dict[str, str]:
+    if isinstance(estimator, TorchTarget):
+        return TORCH_FAILURES
     if isinstance(estimator, SequentialRecommender):
         return RECOMMENDER_FAILURES
     return ADDING_FAILURES if "regenerated" in estimator.include else KEEPING_FAILURES
