@@ -12,7 +12,7 @@ import torch
 import seqregen
 
 from .limits import next_item_lengths, training_epoch_flops
-from .published import decoder, pair_search, regenerator, sasrec
+from .published import cl4srec, decoder, gnn, pair_search, regenerator, sasrec
 from .published.weights import published_from
 
 ROWS = [[1, 2, 3, 4], [3, 1, 2], [5, 4, 1, 2]]
@@ -93,6 +93,37 @@ def test_sasrec_rows_lose_two_items_and_ranks_agree_with_a_sort():
         rank = sorted(candidates, key=lambda item: -products[item]).index(row[-1]) + 1
         gains.append(1 / math.log2(rank + 1) if rank <= 20 else 0.0)
     assert scores["ndcg@20"] == pytest.approx(np.mean(gains))
+
+
+def test_both_graphs_spread_a_table_alike():
+    rows = [[1, 2, 3, 4, 2, 5], [3, 1, 2, 2, 4], [5, 4, 1, 2]]
+    data = seqregen.SequenceDataset.from_sequences([row[:-2] for row in rows], vocabulary=range(1, 6))
+    inputs, targets = sasrec.training_rows(rows)
+    network = gnn.PublishedGNN(inputs, 5, width=8)
+    ours = seqregen.targets.GNN(embedding_dim=8)._make_network(data)
+    with torch.no_grad():
+        ours.items.weight.copy_(network.embedding.weight[1:])
+        torch.testing.assert_close(network.spread()[1:], ours.input_table())
+        # The padding is joined to itself alone: 0 stays 0.
+        assert not network.spread()[0].any()
+    before = network.embedding.weight.detach().clone()
+    sasrec.train_steps(network, (inputs, targets), 2)
+    assert not torch.equal(network.embedding.weight, before)
+
+
+def test_published_views_have_the_promised_lengths():
+    items = torch.tensor([[*range(1, 11)], [1, 2, 3, 4, 5, *[0] * 5]])
+    network = cl4srec.PublishedCL4SRec(10, width=8)
+    seen = set()
+    for _ in range(30):
+        view, lengths = network.view(items, torch.tensor([10, 5]))
+        token = (view == 11).sum(1).tolist()
+        seen.add((tuple(lengths.tolist()), tuple(token)))
+    assert seen == {((2, 1), (0, 0)), ((10, 5), (7, 3)), ((10, 5), (0, 0))}
+    value = network.loss(items, items)
+    value.backward()
+    assert math.isfinite(value.item())
+    assert network.embedding.weight.grad[11].any()
 
 
 def test_flops_of_one_token():

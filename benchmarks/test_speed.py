@@ -10,7 +10,17 @@ import math
 import pytest
 
 from .peers import environment
-from .stages import decoding, fmlp_epoch, gru4rec_epoch, mining, ranking, regenerator_epoch, sasrec_epoch
+from .stages import (
+    cl4srec_epoch,
+    decoding,
+    fmlp_epoch,
+    gnn_epoch,
+    gru4rec_epoch,
+    mining,
+    ranking,
+    regenerator_epoch,
+    sasrec_epoch,
+)
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 
@@ -63,6 +73,19 @@ def test_gru4rec_epoch(work, compare):
 @pytest.mark.skipif(not environment.is_built(), reason="build it: python -m benchmarks.peers.environment")
 def test_gru4rec_epoch_against_recbole(work, compare):
     assert min(compare(_against(gru4rec_epoch(work), "RecBole"), rounds=1).baseline_seconds) > 0
+
+
+@pytest.mark.parametrize("against", ["published", "our SASRec"])
+@pytest.mark.parametrize("epoch", [gnn_epoch, cl4srec_epoch])
+def test_epochs_of_the_sisters_of_sasrec(work, compare, epoch, against):
+    measured = compare(_against(epoch(work), against), rounds=2)
+    assert math.isfinite(measured.facts["loss"])
+    assert measured.facts["loss"] > 0
+
+
+@pytest.mark.skipif(not environment.is_built(), reason="build it: python -m benchmarks.peers.environment")
+def test_gnn_epoch_against_recbole(work, compare):
+    assert min(compare(_against(gnn_epoch(work), "RecBole"), rounds=1).baseline_seconds) > 0
 
 
 @pytest.mark.parametrize("against", ["published", "arithmetic"])

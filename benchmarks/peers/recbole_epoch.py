@@ -53,6 +53,16 @@ SIZES = {
         "dropout_prob": 0.2,
         "weight_decay": 1e-4,
     },
+    # The nearest that there is to a graph of items below self-attention; its graph is one of each row.
+    "GCSAN": {
+        "hidden_size": 64,
+        "n_layers": 2,
+        "n_heads": 2,
+        "inner_size": 128,
+        "hidden_dropout_prob": 0.5,
+        "attn_dropout_prob": 0.5,
+    },
+    "SRGNN": {"embedding_size": 64, "step": 1},
 }
 
 

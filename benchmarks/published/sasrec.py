@@ -27,6 +27,7 @@ class PublishedSASRec(nn.Module):
 
     def __init__(self, n_items: int, width: int = 64) -> None:
         super().__init__()
+        self.n_items = n_items
         self.embedding = nn.Embedding(n_items + 1, width, padding_idx=0)
         self.position = nn.Embedding(MAX_LENGTH, width)
         self.dropout = nn.Dropout(0.5)
@@ -38,17 +39,21 @@ class PublishedSASRec(nn.Module):
         with torch.no_grad():
             self.embedding.weight[0] = 0
 
+    def read(self, items: Tensor) -> Tensor:
+        """Vectors of the items of histories."""
+        return self.embedding(items)
+
     def forward(self, items: Tensor) -> Tensor:
         """Hidden states, (batch, 50, width), of rows padded behind with 0."""
         places = torch.arange(items.shape[1], device=items.device)
-        hidden = self.dropout(self.embedding(items) + self.position(places))
+        hidden = self.dropout(self.read(items) + self.position(places))
         causal = torch.ones(items.shape[1], items.shape[1], dtype=torch.bool).triu(1)
         return self.encoder(hidden, mask=causal, src_key_padding_mask=items == 0)
 
     def loss(self, items: Tensor, targets: Tensor) -> Tensor:
         """Binary cross-entropy against one negative a position, averaged over the real positions."""
         hidden = self(items)
-        weights = torch.ones(len(items), self.embedding.num_embeddings)
+        weights = torch.ones(len(items), self.n_items + 1)
         weights[:, 0] = 0
         negatives = torch.multinomial(weights, items.shape[1], replacement=True)
         positive_scores = (hidden * self.embedding(targets)).sum(-1)
