@@ -16,7 +16,7 @@ from small_modules import Recurrent
 from seqregen import DatasetRegenerator, PatternMiner, RegeneratedRecommender
 from seqregen.metrics import ranking_scorer, ranking_scorers
 from seqregen.model_selection import LeaveLastOut, leave_one_out
-from seqregen.targets import GNN, CL4SRec, GRU4Rec, SASRec, SequentialRecommender, TorchTarget
+from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, SequentialRecommender, TorchTarget
 
 METRICS = ["recall@5", "ndcg@5", "recall@10", "ndcg@10"]
 
@@ -205,6 +205,7 @@ def checked_estimators() -> list:
     return [
         SASRec(max_length=5, n_negatives=4, **tiny),
         GRU4Rec(max_length=5, n_negatives=4, **without_heads),
+        FMLP(max_length=5, n_negatives=4, **without_heads),
         GNN(max_length=5, n_negatives=4, **tiny),
         CL4SRec(max_length=5, n_negatives=4, **tiny),
         TorchTarget(Recurrent, max_length=5, n_negatives=4, max_epochs=1, random_state=0),
