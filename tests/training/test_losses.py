@@ -264,6 +264,18 @@ def test_ce_holds_a_block_of_scores_and_no_gradient_of_the_table(monkeypatch):
     assert largest_allocation(loss, n_positions, 8) == 20 * n_items
 
 
+def test_without_gradients_ce_keeps_nothing(problem, monkeypatch):
+    states, table, _targets = problem
+    loss = loss_of("ce", "uniform", 1)
+    expected = values_of(loss, problem).detach()
+    monkeypatch.setattr(log_sum_exp, "_FEWEST_ROWS", 2)
+    monkeypatch.setitem(log_sum_exp._SCORES_AT_ONCE, "cpu", 1)
+    with torch.no_grad(), Allocations([states, table]) as noted:
+        values = values_of(loss, problem)
+    assert max(noted.sizes) < N_POSITIONS * N_ITEMS
+    torch.testing.assert_close(values, expected, rtol=1e-12, atol=1e-14)
+
+
 def one_position(n_items: int, seed: int):
     random = np.random.default_rng(seed)
     state = torch.tensor(random.normal(size=(1, 4)), requires_grad=True)

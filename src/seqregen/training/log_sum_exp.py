@@ -58,6 +58,9 @@ def log_sum_exp_scores(
     tensor([1.3863, 1.3863])
     """
     wanted, items = (None, None) if left_out is None else left_out
+    if not torch.is_grad_enabled():
+        # Else what a backward pass needs would be made and dropped.
+        states, vectors = states.detach(), vectors.detach()
     accumulates = is_accumulating() and vectors.is_leaf and vectors.grad is not None
     return _LogSumExp.apply(states, vectors, offsets, wanted, items, accumulates)
 
