@@ -97,7 +97,7 @@ class WrongShape(Recurrent):
         (TorchTarget(RunsOverPadding, padding="left"), "padding", "so padding is read; mask code 0"),
         (TorchTarget(BatchNorm), "row_mixing", "such as batch norm, by layer norm"),
         (TorchTarget(AlwaysDropping), "repeatable", "two answers; randomness must stop in eval mode"),
-        (TorchTarget(NumpyNoise), "repeatable", "two fits with random_state=0 differ by up to .* not from numpy"),
+        (TorchTarget(NumpyNoise), "repeatable", "two fits with random_state=0 differ; .* not from numpy"),
         (TorchTarget(GlobalNumpyNoise), "repeatable", "fit draws from numpy's global random state"),
         (TorchTarget(Unused), "gradients", "no gradient reaches module.spare.weight, module.spare.bias; use them"),
         (TorchTarget(Detached), "gradients", "no gradient reaches module.recurrent.weight_ih_l0, .* do not detach"),

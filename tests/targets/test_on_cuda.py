@@ -10,11 +10,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from small_modules import BothWays, LeftPadded, Recurrent
 
 from seqregen import DatasetRegenerator, PatternMiner
 from seqregen.model_selection import leave_one_out
 from seqregen.nn import GRU, time_steps
-from seqregen.targets import GNN, CL4SRec, GRU4Rec, SASRec
+from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, TorchTarget
+from seqregen.testing import check_target
 from seqregen.training import LOSSES
 
 pytestmark = [
@@ -147,3 +149,30 @@ def test_checkpoints_of_a_gpu_are_read_on_the_cpu(tiny, sequences, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
     assert [r["loss"] for r in first.history_] == [r["loss"] for r in second.history_]
     assert isinstance(second, SASRec)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        TorchTarget(Recurrent, max_length=10),
+        TorchTarget(LeftPadded, padding="left", max_length=10),
+        TorchTarget(BothWays, output="last", max_length=10),
+        *(
+            kind(embedding_dim=8, hidden_dim=8, n_layers=1, max_length=10)
+            for kind in (SASRec, GRU4Rec, FMLP, GNN, CL4SRec)
+        ),
+    ],
+)
+def test_models_keep_their_promises_on_cuda(model):
+    check_target(model.set_params(device="cuda"), n_items=12)
+
+
+def test_torchs_dropout_repeats_on_cuda_and_leaves_it_alone(sequences):
+    torch.cuda.manual_seed(5)
+    expected = torch.rand(1, device="cuda")
+    torch.cuda.manual_seed(5)
+    settings = {"max_epochs": 3, "n_negatives": 5, "random_state": 0, "device": "cuda"}
+    first, second = (TorchTarget(Recurrent, **settings).fit(sequences) for _ in range(2))
+    assert torch.rand(1, device="cuda") == expected
+    losses = [[record["loss"] for record in model.history_] for model in (first, second)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)

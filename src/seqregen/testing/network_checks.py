@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch
-from .trial import ALL_ROWS, Trial, assert_close
+from .trial import ALL_ROWS, Trial
 
 __all__ = ["check_gradients", "check_leaks", "check_row_mixing", "check_weights"]
 
@@ -26,9 +26,9 @@ def check_row_mixing(trial: Trial) -> str:
     other = _changed(trial.data, np.arange(first, stop))
     batches = trial.batch(trial.data), trial.batch(other)
     before, again, after = (_target_states(trial, batch) for batch in (batches[0], *batches))
-    assert_close(
+    trial.assert_close(
         before, again,
-        f"{trial.name}: training twice on one batch with the same seed gives two results; all randomness must come "
+        "training twice on one batch with the same seed gives two results; all randomness must come "
         "from torch's generators or from seqregen.nn.Dropout",
     )  # fmt: skip
     items, others = (batch.items.cpu().numpy() for batch in batches)
@@ -36,9 +36,9 @@ def check_row_mixing(trial: Trial) -> str:
     same = ~np.logical_or.reduceat(items != others, starts)
     if len(before) != len(same):
         same = np.repeat(same, batches[0].lengths)
-    assert_close(
+    trial.assert_close(
         before[same], after[same],
-        f"{trial.name}: in training, states of a row change with the items of another row of the batch; replace "
+        "in training, states of a row change with the items of another row of the batch; replace "
         "what mixes rows, such as batch norm, by layer norm",
     )  # fmt: skip
     return "in training, rows of a batch do not touch"
@@ -60,9 +60,9 @@ def check_leaks(trial: Trial) -> str:
         f"{trial.name}: target_states gives {len(before)} states for {n_targets} targets; it must give one for each"
     )
     differ = targets != others
-    assert_close(
+    trial.assert_close(
         before[differ], after[differ],
-        f"{trial.name}: a state that is trained on changes with the item it is to predict, so the model learns to "
+        "a state that is trained on changes with the item it is to predict, so the model learns to "
         "copy; make it causal, or train it on prefixes",
     )  # fmt: skip
     return "no state sees its target"
