@@ -399,3 +399,15 @@ def test_it_repeats_pickles_and_encodes(sequences):
 def test_bad_parameters(sequences, changes, message):
     with pytest.raises((ValueError, TypeError), match=message):
         tiny_fmlp(**changes).fit(sequences)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is available")
+def test_cuda_learns_what_the_cpu_learns(sequences):
+    on_cpu, on_cuda = (
+        tiny_fmlp(loss="bce", dropout=0.0, device=device, max_epochs=4).fit(sequences) for device in ("cpu", "cuda")
+    )
+    losses = [[record["loss"] for record in model.history_] for model in (on_cpu, on_cuda)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+    moved = pickle.loads(pickle.dumps(on_cuda))
+    np.testing.assert_allclose(moved.encode(sequences), on_cuda.encode(sequences), rtol=1e-3, atol=1e-4)
