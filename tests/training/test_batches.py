@@ -54,6 +54,7 @@ def test_a_batch_holds_its_rows_in_the_order_it_says(rows, max_length):
     assert batch.items.tolist() == [item for row in batch.rows for item in long[row][:-1]]
     assert batch.targets.tolist() == [item for row in batch.rows for item in long[row][1:]]
     assert batch.last.tolist() == (np.cumsum(lengths) - 1).tolist()
+    assert batch.lengths.tolist() == list(lengths)
     assert batch.groups.n_tokens == sum(lengths)
     assert batch.weights is None
 
