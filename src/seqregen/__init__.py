@@ -15,7 +15,7 @@ _LOCATIONS = {
     "DatasetRegenerator": "regeneration",
     "RegeneratedRecommender": "recommender",
 }
-_ROOMS = ("datasets", "metrics", "model_selection", "targets", "mining", "regeneration", "training")
+_ROOMS = ("datasets", "metrics", "model_selection", "targets", "mining", "regeneration", "training", "testing")
 
 __all__ = [*_LOCATIONS, "__version__", "datasets", "metrics", "model_selection", "targets"]
 
