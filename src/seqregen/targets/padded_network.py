@@ -73,7 +73,7 @@ class PaddedNetwork(NextItemNetwork):
         assert self._build is not None
         assert not isinstance(self._item_table, ItemTable)
         with seeded_torch(generator.initial_seed(), torch.device("cpu")):
-            self.module = self._build()
+            self.module = self._build().cpu()
         self._build = None
         self._item_table = find_item_table(self.module, self.n_items, self._item_table)
         if not any(parameter.requires_grad for parameter in self.module.parameters()):

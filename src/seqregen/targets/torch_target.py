@@ -96,7 +96,8 @@ class TorchTarget(SequentialRecommender):
 
     Notes
     -----
-    As in skorch, parameters of the module stand beside those of its training.
+    As in skorch, parameters of the module stand beside those of its training. torch's own generators are one for a
+    process: fits with dropout repeat in processes side by side, not in threads.
 
     Examples
     --------
