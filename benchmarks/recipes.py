@@ -26,6 +26,13 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "SASRec-bce-128": ("SASRec", {**_STRONG, "embedding_dim": 128, "loss": "bce", "n_negatives": 1}),
     "SASRec-bce-64": ("SASRec", {**_STRONG, "embedding_dim": 64, "loss": "bce", "n_negatives": 1}),
     "SASRec-ce": ("SASRec", {**_STRONG, "embedding_dim": 128, "loss": "ce", "n_negatives": None}),
+    "SASRec-in_batch-published": ("SASRec", {"loss": "sampled_softmax", "negative_sampling": "in_batch"}),
+    "SASRec-in_batch": ("SASRec", {**_STRONG, "embedding_dim": 128, "negative_sampling": "in_batch"}),
+    "SASRec-in_batch-64": ("SASRec", {**_STRONG, "embedding_dim": 64, "negative_sampling": "in_batch"}),
+    "SASRec-in_batch-128-published": (
+        "SASRec",
+        {"loss": "sampled_softmax", "negative_sampling": "in_batch", "embedding_dim": 128, "hidden_dim": 256},
+    ),
     "SASRec-sampled_softmax-refit": ("SASRec", {**_STRONG, "embedding_dim": 128, "refit": True}),
     "SASRec-sampled_softmax-256-refit": ("SASRec", {**_STRONG, "embedding_dim": 256, "hidden_dim": 256, "refit": True}),
 }
