@@ -18,6 +18,7 @@ from __future__ import annotations
 import copy
 import inspect
 import re
+import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -25,6 +26,13 @@ from typing import Any
 import torch
 
 __all__ = ["RecBoleData", "RecBoleSettings", "find_model", "model_names", "read_settings"]
+
+_HOW_TO_INSTALL = (
+    'Install it: pip install "seqregen[recbole]".'
+    if sys.version_info < (3, 12)
+    else "RecBole 1.2.1 pins a version of ray that Python 3.12 and later do not have, and runs without: "
+    'pip install "seqregen[recbole]", which brings the rest, then pip install --no-deps recbole.'
+)
 
 # Models that need more than sequences of items, and what that is.
 _UNSUPPORTED = {
@@ -100,8 +108,7 @@ def _load() -> Any:
         from recbole.model import sequential_recommender as models
     except ImportError as error:
         raise ImportError(
-            f"RecBoleTarget needs RecBole, and it cannot be imported ({error}). "
-            'Install it: pip install "seqregen[recbole]".'
+            f"RecBoleTarget needs RecBole, and it cannot be imported ({error}). {_HOW_TO_INSTALL}"
         ) from error
     return models
 

@@ -94,9 +94,9 @@ class RecBoleNetwork(NextItemNetwork):
             names["USER_ID_FIELD"]: batch.users,
             names["ITEM_ID_FIELD"] + names["LIST_SUFFIX"]: batch.items,
             names["ITEM_LIST_LENGTH_FIELD"]: batch.lengths,
+            # Some models read a target, to no effect, also when they score.
+            names["ITEM_ID_FIELD"]: batch.items[:, 0] if batch.targets is None else batch.targets,
         }
-        if batch.targets is not None:
-            columns[names["ITEM_ID_FIELD"]] = batch.targets
         return Interaction(columns)
 
     # Scores

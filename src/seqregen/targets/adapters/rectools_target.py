@@ -119,7 +119,7 @@ class RecToolsTarget(Ranker):
                     f"RecTools' {type(self.model).__name__} has no setting {', '.join(map(repr, unknown))}; it has "
                     f"{', '.join(name for name in settings if name != 'cls')}."
                 )
-            self.model = type(self.model).from_config(settings | changes)
+            self.model = _made(type(self.model), settings | changes)
         return self
 
     def __sklearn_clone__(self) -> RecToolsTarget:
@@ -198,7 +198,8 @@ class RecToolsTarget(Ranker):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        with quiet_libraries():
+        # RecTools draws weights before it reads the saved ones.
+        with quiet_libraries(), seeded_everywhere(0, torch.device("cpu")):
             state = {
                 name: value.unpack() if isinstance(value, _PackedTransformer) else value
                 for name, value in state.items()
@@ -259,8 +260,12 @@ def _scores_of(model: Any) -> type[RecToolsScores]:
 
 def _fresh(model: Any) -> Any:
     """An untrained model with the same settings."""
+    return _made(type(model), model.get_config())
+
+
+def _made(model_class: Any, settings: dict[str, Any]) -> Any:
     with quiet_libraries():
-        return type(model).from_config(model.get_config())
+        return model_class.from_config(settings)
 
 
 @contextmanager
