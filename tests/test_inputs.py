@@ -242,6 +242,14 @@ def test_recoding_carries_the_other_columns_along():
     assert recoded.validation.tolist() == [0, 2]
 
 
+def test_an_unseen_validation_item_is_warned_of():
+    dataset = check_sequences([["a", "b"], ["b", "a"], ["x"]]).replace(validation=[3, 1, 0])[:2]
+    with pytest.warns(UnseenItemsWarning, match=r"1 item\(s\) .* \('x'\); their 1 occurrence"):
+        recoded = recode(dataset, np.array(["a", "b"], dtype=object))
+    assert recoded.validation.tolist() == [0, 1]
+    assert recoded.to_lists() == dataset.to_lists()
+
+
 def test_recoding_keeps_pairs_where_it_can():
     pairs = PatternPairs(np.array([0, 1]), np.array([0]), np.array([1, 2]), np.array([0, 2]))
     dataset = check_sequences([["a", "b", "x"]]).replace(pairs=pairs)

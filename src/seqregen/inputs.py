@@ -92,17 +92,20 @@ def recode(dataset: SequenceDataset, vocabulary: np.ndarray, *, name: str = "X")
     validation = None if dataset.validation is None else codes[dataset.validation]
     pairs = dataset.pairs
     known = items > 0
+    lost = dataset.items[~known]
+    if validation is not None:
+        lost = np.concatenate([lost, dataset.validation[(validation == 0) & (dataset.validation > 0)]])
     if pairs is not None:
         pattern_items = codes[pairs.pattern_items]
         pairs = type(pairs)(pairs.offsets, pairs.patterns, pattern_items, pairs.pattern_offsets)
         pairs = pairs if pattern_items.all() else None
-    if known.all():
+    if len(lost) == 0:
         return dataset.replace(items=items, vocabulary=vocabulary, validation=validation, pairs=pairs)
-    unseen = dataset.vocabulary[np.unique(dataset.items[~known]) - 1]
+    unseen = dataset.vocabulary[np.unique(lost) - 1]
     shown = ", ".join(repr(label) for label in unseen[:3].tolist()) + (", ..." if len(unseen) > 3 else "")
     warnings.warn(
         f"{name} holds {len(unseen)} item(s) that were not seen in fit ({shown}); "
-        f"their {np.count_nonzero(~known)} occurrence(s) are ignored.",
+        f"their {len(lost)} occurrence(s) are ignored.",
         UnseenItemsWarning,
         stacklevel=3,
     )

@@ -17,6 +17,7 @@ from seqregen import DatasetRegenerator, Origin, PatternMiner, SequenceDataset
 from seqregen.inputs import UnseenItemsWarning
 from seqregen.model_selection import hold_out_last, leave_one_out
 from seqregen.regeneration import RegenerationReport, regenerator
+from seqregen.regeneration.pretraining import pretraining_rows
 from seqregen.training import TrainingPlan
 
 
@@ -463,3 +464,14 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(tiny, mined, tmp_path, mo
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match=f"{path.name} cannot be read"):
         tiny(max_epochs=4, checkpoint_dir=tmp_path).fit(mined)
+
+
+def test_pretraining_rows_leave_out_what_only_held_out_items_make_frequent():
+    # [7, 8] is in two rows; the second time its 8 is the item that is held out.
+    rows = [[1, 2, 3], [1, 2, 4], [7, 8, 5], [6, 7, 8]]
+    mined = PatternMiner(window=3, min_support=2, random_state=0).fit_transform(rows)
+    assert [1, 2] in mined.to_lists()
+    assert [7, 8] in mined.to_lists()
+    prepared = pretraining_rows(mined)
+    assert prepared.to_lists() == [[1, 2], [1, 2], [7, 8], [6, 7], [1, 2]]
+    assert prepared.validation[:4].tolist() == prepared.validation[prepared.validation > 0].tolist()

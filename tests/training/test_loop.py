@@ -155,6 +155,19 @@ def test_diverging_later_keeps_the_best_weights():
     assert network.x.item() == numbers[1]
 
 
+def test_diverging_later_keeps_the_last_weights_where_there_is_no_stop_rule():
+    network, numbers = Scripted(), []
+
+    def loss(batch, random):
+        numbers.append(network.x.item())
+        return network.x * (math.nan if len(numbers) == 3 else 1.0)
+
+    with pytest.warns(RuntimeWarning, match=r"in epoch 3, batch 1\..*the weights of epoch 2 are kept"):
+        result = train(network, lambda random: [None], loss, TrainingPlan(max_epochs=5), seed=0, device=CPU)
+    assert (result.best_epoch, len(result.history)) == (1, 2)
+    assert network.x.item() == numbers[2]
+
+
 def test_weights_that_the_last_step_spoils_are_not_passed_off_as_trained():
     network = Scripted()
     plan = TrainingPlan(max_epochs=1, learning_rate=0.1)
@@ -242,6 +255,20 @@ def test_killed_while_writing_the_old_checkpoint_survives(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == before
     assert_same(run(tmp_path), run())
+
+
+@pytest.mark.parametrize("spoil", ["missing", "shape"])
+def test_a_checkpoint_of_something_else_is_named(tmp_path, spoil):
+    run(tmp_path, max_epochs=1)
+    file = CheckpointFile(tmp_path, "line", "run")
+    state = file.load()
+    if spoil == "missing":
+        del state["n_steps"]
+    else:
+        state["network"] = {name: value[None] for name, value in state["network"].items()}
+    file.save(state)
+    with pytest.raises(ValueError, match=r"line-run\.pt is not one of .* as it is now .* Delete it"):
+        run(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.95])

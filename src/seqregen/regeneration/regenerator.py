@@ -454,9 +454,10 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         self, originals: SequenceDataset, decoded: Decoded, n_long: int, rows: Decoded, memory: np.ndarray
     ) -> RegenerationReport:
         n_decodes, kept = len(decoded.free_steps), len(rows.free_steps)
+        pairs = originals.pairs
         return RegenerationReport(
             pairs=self.n_pairs_,
-            rows_without_pattern=int(np.count_nonzero(np.diff(pairs_of(originals).offsets) == 0)),
+            rows_without_pattern=None if pairs is None else int(np.count_nonzero(np.diff(pairs.offsets) == 0)),
             decodes=n_decodes,
             too_short=n_decodes - n_long,
             duplicates=n_long - kept,

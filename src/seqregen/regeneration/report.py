@@ -15,8 +15,9 @@ class RegenerationReport:
     ----------
     pairs : int
         Pairs (sequence -> pattern) that the network was trained on.
-    rows_without_pattern : int
-        Original rows that contain no pattern; they are decoded all the same.
+    rows_without_pattern : int or None
+        Original rows that contain no pattern; they are decoded all the same. None where the rows came without
+        their pairs.
     decodes : int
         Rows x memories.
     too_short : int
@@ -40,7 +41,7 @@ class RegenerationReport:
     """
 
     pairs: int
-    rows_without_pattern: int
+    rows_without_pattern: int | None
     decodes: int
     too_short: int
     duplicates: int
@@ -60,5 +61,7 @@ class RegenerationReport:
         return "\n".join(lines)
 
 
-def _number(value: float) -> str:
+def _number(value: float | None) -> str:
+    if value is None:
+        return "not known"
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"

@@ -243,11 +243,10 @@ class _Run:
     def record(self, record: dict[str, float]) -> None:
         self.result.history.append(record)
         stop = self.plan.stop
-        if stop is None:
+        if stop is None or stop.improves(record[stop.metric], self.best):
+            self.best = None if stop is None else record[stop.metric]
             self.result.best_epoch = len(self.result.history) - 1
-        elif stop.improves(record[stop.metric], self.best):
-            self.best = record[stop.metric]
-            self.result.best_epoch = len(self.result.history) - 1
+            # Without a stop rule the last weights are the best; they are what a later divergence falls back on.
             self.best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         if self.plan.checkpoint is not None:
             due = time.monotonic() - self.saved_at >= self.plan.checkpoint_seconds
@@ -282,11 +281,17 @@ class _Run:
         state = self.plan.checkpoint.load() if self.plan.checkpoint is not None else None
         if state is None:
             return
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.best, self.best_weights = state["best"], state["best_weights"]
-        self.result = TrainingResult(state["history"], state["best_epoch"])
-        self.n_steps = state["n_steps"]
+        try:
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.best, self.best_weights = state["best"], state["best_weights"]
+            self.result = TrainingResult(state["history"], state["best_epoch"])
+            self.n_steps = state["n_steps"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"the checkpoint {self.plan.checkpoint.path} is not one of {self.plan.name} as it is now "
+                f"({type(error).__name__}: {' '.join(str(error).split())}). Delete it to start this run from the beginning."
+            ) from error
 
     def close(self) -> TrainingResult:
         if self.best_weights is not None:
