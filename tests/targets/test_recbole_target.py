@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from test_recommenders_in_scikit_learn import RECOMMENDER_FAILURES as FAILURES
 
 from seqregen import Origin, SequenceDataset
 from seqregen.model_selection import leave_one_out
@@ -265,6 +267,16 @@ def test_misspelt_settings_are_said(held_out):
 
 def test_settings_of_the_trainer_that_are_none_are_no_matter(held_out):
     make(config={"loss_type": "CE", "train_neg_sample_args": None}, max_epochs=1).fit(held_out[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*stops on a plateau of the training loss:UserWarning")
+@pytest.mark.filterwarnings("ignore::seqregen.inputs.UnseenItemsWarning")
+@parametrize_with_checks(
+    [make("GRU4Rec", config={"hidden_size": 8, "embedding_size": 8}, max_epochs=1)],
+    expected_failed_checks=lambda _: FAILURES,
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
 
 
 def test_scores_of_a_large_block_are_those_of_single_rows(held_out):

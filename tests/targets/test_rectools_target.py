@@ -11,6 +11,8 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from test_recommenders_in_scikit_learn import RECOMMENDER_FAILURES as FAILURES
 
 from seqregen import SequenceDataset
 from seqregen.model_selection import LeaveLastOut, leave_one_out
@@ -163,6 +165,12 @@ def test_what_cannot_rank_after_a_history_is_refused(held_out):
         RecToolsTarget(transformer("HSTUModel")).fit(X)
     with pytest.raises(ValueError, match="longest row has 1 item"):
         RecToolsTarget(transformer()).fit([[1], [2]])
+
+
+@pytest.mark.filterwarnings("ignore::seqregen.inputs.UnseenItemsWarning")
+@parametrize_with_checks([RecToolsTarget(transformer(), random_state=0)], expected_failed_checks=lambda _: FAILURES)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
 
 
 def test_rectools_reads_the_export(sequences):

@@ -41,7 +41,7 @@ from .network import NextItemNetwork
 from .onnx_export import export_onnx
 from .ranker import ROWS_AT_ONCE, Ranker, ScoreBlock
 
-__all__ = ["SequentialRecommender"]
+__all__ = ["SequentialRecommender", "columns_of"]
 
 # Called with the network, the batch and the epoch's random numbers.
 AddedLoss: TypeAlias = Callable[[NextItemNetwork, NextItemBatch, np.random.Generator], Tensor]
@@ -193,7 +193,7 @@ class SequentialRecommender(Ranker):
             raise ValueError(
                 f"{type(self).__name__} cannot learn from {len(data)} sample(s): every item is predicted from the "
                 f"ones before it, and the longest row has {training.lengths.max()} item(s)"
-                f"{_columns_of(X)}; at least one row of two items is required."
+                f"{columns_of(X)}; at least one row of two items is required."
             )
         network, result = self._train(training, watched, device, seed)
         if self.refit and watched is not None:
@@ -409,7 +409,8 @@ class SequentialRecommender(Ranker):
         return with_network_on_cpu(super().__getstate__())
 
 
-def _columns_of(X: Any) -> str:
+def columns_of(X: Any) -> str:
+    """What to say of an array's columns in a message; nothing where X has none."""
     return f" (X has {X.shape[1]} feature(s), one item each)" if isinstance(X, np.ndarray) and X.ndim == 2 else ""
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from ...inputs import check_sequences
 from ...parameters import draw_seed, remember_columns
 from ...sequences import SequenceDataset
+from ..base import columns_of
 from ..ranker import Ranker, ScoreBlock
 from .foreign_randomness import seeded_everywhere
 from .rectools_scores import FromHistories, FromSessions, RecToolsScores
@@ -148,7 +149,7 @@ class RecToolsTarget(Ranker):
         if data.lengths.max() < 2:
             raise ValueError(
                 f"RecToolsTarget cannot learn from {len(data)} sample(s): the longest row has {data.lengths.max()} "
-                "item(s); at least one row of two items is required."
+                f"item(s){columns_of(X)}; at least one row of two items is required."
             )
         if scores is FromHistories and data.weights is not None and np.any(data.weights != 1):
             warnings.warn(
