@@ -56,7 +56,6 @@ class RandomMasks:
         kept = torch.empty(like.shape, dtype=like.dtype)
         return torch.ge(levels, threshold - n_levels // 2, out=kept).mul_(scale)
 
-
     def draw_seed(self) -> int:
         """A seed for a generator that draws by itself, between 0 and 2**63 - 1."""
         return int(self._words.random_raw()) >> 1
