@@ -168,6 +168,8 @@ def test_what_cannot_rank_after_a_history_is_refused(held_out):
 
 
 @pytest.mark.filterwarnings("ignore::seqregen.inputs.UnseenItemsWarning")
+# Said by RecTools where scikit-learn pickles the model that was given.
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
 @parametrize_with_checks([RecToolsTarget(transformer(), random_state=0)], expected_failed_checks=lambda _: FAILURES)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
