@@ -139,6 +139,23 @@ def test_states_at_every_position_are_states_after_each_prefix(held_out):
     np.testing.assert_allclose(states, model.encode(in_order), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["SASRec", "GRU4Rec"])
+def test_to_onnx(held_out, tmp_path, name):
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package)
+    runtime = pytest.importorskip("onnxruntime")
+    X, _ = held_out
+    model = make(name, max_epochs=1).fit(X)
+    model.to_onnx(tmp_path / "model.onnx")
+    session = runtime.InferenceSession(tmp_path / "model.onnx")
+    rows = X.histories().to_lists()[:4]
+    items = np.zeros((4, max(map(len, rows))), dtype=np.int64)
+    for place, row in enumerate(rows):
+        items[place, : len(row)] = np.searchsorted(X.vocabulary, row) + 1
+    (scores,) = session.run(["scores"], {session.get_inputs()[0].name: items})
+    np.testing.assert_allclose(scores, model.decision_function(rows), rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["Caser", "CORE", "BERT4Rec"])
 def test_models_without_inner_products_refuse_what_needs_them(held_out, name):
     X, _ = held_out

@@ -127,6 +127,11 @@ class RecBoleNetwork(NextItemNetwork):
         self.require_inner_product("encode")
         return self._states_before(batch, batch.last + 1 - torch.from_numpy(batch.lengths).to(batch.last), batch.last)
 
+    def padded_last_states(self, items: Tensor, lengths: Tensor) -> Tensor:
+        self.require_inner_product("to_onnx")
+        # An empty row has no last state; what stands here for it is not read.
+        return self.model.forward(items, lengths.clamp(min=1))
+
     def states(self, batch: NextItemBatch) -> Tensor:
         self.require_inner_product("states")
         places = torch.arange(len(batch.items), device=batch.items.device)
