@@ -4,6 +4,7 @@ from .attention import RaggedGroups, Slots, attend, group_rows
 from .dropout import Dropout, RandomMasks, TorchRandomness, seeded_torch, use_masks
 from .embedding import accumulating_gradients, look_up
 from .filters import FrequencyFilter
+from .linear import Linear, linear
 from .propagation import GraphPropagation
 from .recurrent import GRU, TimeSteps, time_steps
 from .transformer import DecoderLayer, EncoderLayer, initialize
@@ -15,6 +16,7 @@ __all__ = [
     "EncoderLayer",
     "FrequencyFilter",
     "GraphPropagation",
+    "Linear",
     "RaggedGroups",
     "Slots",
     "RandomMasks",
@@ -24,6 +26,7 @@ __all__ = [
     "attend",
     "group_rows",
     "initialize",
+    "linear",
     "look_up",
     "seeded_torch",
     "time_steps",

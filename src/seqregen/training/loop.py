@@ -288,9 +288,10 @@ class _Run:
             self.result = TrainingResult(state["history"], state["best_epoch"])
             self.n_steps = state["n_steps"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            what = " ".join(str(error).split())
             raise ValueError(
                 f"the checkpoint {self.plan.checkpoint.path} is not one of {self.plan.name} as it is now "
-                f"({type(error).__name__}: {' '.join(str(error).split())}). Delete it to start this run from the beginning."
+                f"({type(error).__name__}: {what}). Delete it to start this run from the beginning."
             ) from error
 
     def close(self) -> TrainingResult:
