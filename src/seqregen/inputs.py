@@ -93,7 +93,7 @@ def recode(dataset: SequenceDataset, vocabulary: np.ndarray, *, name: str = "X")
     pairs = dataset.pairs
     known = items > 0
     lost = dataset.items[~known]
-    if validation is not None:
+    if validation is not None and dataset.validation is not None:
         lost = np.concatenate([lost, dataset.validation[(validation == 0) & (dataset.validation > 0)]])
     if pairs is not None:
         pattern_items = codes[pairs.pattern_items]

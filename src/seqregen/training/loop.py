@@ -278,8 +278,9 @@ class _Run:
         self.saved_at = time.monotonic()
 
     def resume(self) -> None:
-        state = self.plan.checkpoint.load() if self.plan.checkpoint is not None else None
-        if state is None:
+        file = self.plan.checkpoint
+        state = None if file is None else file.load()
+        if file is None or state is None:
             return
         try:
             self.network.load_state_dict(state["network"])
@@ -290,7 +291,7 @@ class _Run:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             what = " ".join(str(error).split())
             raise ValueError(
-                f"the checkpoint {self.plan.checkpoint.path} is not one of {self.plan.name} as it is now "
+                f"the checkpoint {file.path} is not one of {self.plan.name} as it is now "
                 f"({type(error).__name__}: {what}). Delete it to start this run from the beginning."
             ) from error
 
