@@ -1,4 +1,4 @@
-"""``python -m benchmarks speed`` and ``python -m benchmarks path``: tables on the screen, JSON under results/."""
+"""``python -m benchmarks speed``, ``path`` and ``profile``: tables on the screen, JSON under results/."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ def main(arguments: list[str] | None = None) -> int:
     path.add_argument("--data", default="amazon-beauty")
     path.add_argument("--loss", default="bce", help="loss of the SASRec that is trained at the end")
     path.add_argument("--epochs", type=int, help="most epochs of every training; default: each estimator's own")
+    profile = commands.add_parser("profile", help="what fills one SASRec epoch, beside its arithmetic")
+    profile.add_argument("--threads", type=int, default=1)
+    profile.add_argument("--data", default="amazon-beauty")
     options = parser.parse_args(arguments)
     with threads(options.threads):
-        return _speed(options) if options.command == "speed" else _path(options)
+        return {"speed": _speed, "path": _path, "profile": _profile}[options.command](options)
 
 
 def _speed(options: argparse.Namespace) -> int:
@@ -70,6 +73,20 @@ def _path(options: argparse.Namespace) -> int:
     if options.epochs:
         command += f" --epochs {options.epochs}"
     written = write_results("path", command, {"data": options.data, "threads": options.threads, "stages": stages})
+    print(f"written: results/{written.name}")
+    return 0
+
+
+def _profile(options: argparse.Namespace) -> int:
+    from .epoch_profile import profile_epoch
+
+    record = profile_epoch(options.data)
+    for kind, share in record["shares"].items():
+        print(f"{kind:<36}{100 * share:>6.1f} %")
+    print(f"an epoch: {record['seconds']:.2f} s; its arithmetic, {record['gflop']:.1f} GFLOP on real tokens:", end=" ")
+    print(f"{record['arithmetic_seconds']:.2f} s at {record['gflop_a_second']:.0f} GFLOP/s")
+    command = f"python -m benchmarks profile --threads {options.threads} --data {options.data}"
+    written = write_results("profile", command, {"data": options.data, "threads": options.threads, **record})
     print(f"written: results/{written.name}")
     return 0
 

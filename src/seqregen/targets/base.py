@@ -25,10 +25,10 @@ from ..training import (
     NEGATIVE_SAMPLING,
     NextItemBatch,
     NextItemLoss,
-    NextItemRows,
     StopRule,
     TrainingPlan,
     TrainingResult,
+    TrainingRows,
     negative_sampler,
     next_item_rows,
     resolve_device,
@@ -146,7 +146,7 @@ class SequentialRecommender(Ranker):
         """Draw a network's first weights."""
         initialize(network, generator)
 
-    def _training_rows(self, training: SequenceDataset) -> NextItemRows:
+    def _training_rows(self, training: SequenceDataset) -> TrainingRows:
         """What batches are drawn from; a batch's targets belong to the network's ``target_states``."""
         return next_item_rows(training, self.max_length)
 

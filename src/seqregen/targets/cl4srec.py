@@ -265,7 +265,7 @@ class CL4SRec(SASRec):
         if self.contrast_weight == 0:
             return None
         follow_batch = self.augment == "regenerated"
-        rows = self._training_rows(training) if follow_batch else next_item_rows(training.originals(), self.max_length)
+        rows = next_item_rows(training if follow_batch else training.originals(), self.max_length)
         if len(rows) == 0:
             raise ValueError(
                 "CL4SRec: augment='original' makes views of original rows, and none of them has two items or more; "

@@ -15,7 +15,7 @@ from ..nn.linear import Linear
 from ..nn.padded import FixedFilter, shift_to_the_end
 from ..parameters import check_integer, check_real
 from ..sequences import SequenceDataset
-from ..training import NextItemBatch
+from ..training import NextItemBatch, TrainingRows
 from ..training.prefixes import prefix_rows
 from .base import SequentialRecommender
 from .network import NextItemNetwork
@@ -293,5 +293,5 @@ class FMLP(SequentialRecommender):
             if isinstance(module, FrequencyFilter):
                 nn.init.normal_(module.weight, 0.0, _FILTER_SCALE, generator=generator)
 
-    def _training_rows(self, training: SequenceDataset) -> Any:
+    def _training_rows(self, training: SequenceDataset) -> TrainingRows:
         return prefix_rows(training, self.max_length)

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..parameters import check_choice
 from ..sequences import SequenceDataset
+from ..training import TrainingRows
 from ..training.prefixes import prefix_rows
 from .base import SequentialRecommender
 from .network import NextItemNetwork
@@ -231,7 +232,7 @@ class TorchTarget(SequentialRecommender):
             self._builder(data.n_items), data.n_items, self.max_length, self.item_table, self.padding, self.output
         )
 
-    def _training_rows(self, training: SequenceDataset) -> Any:
+    def _training_rows(self, training: SequenceDataset) -> TrainingRows:
         if self.output == "last":
             return prefix_rows(training, self.max_length)
         return super()._training_rows(training)

@@ -1,6 +1,6 @@
 """Ragged batches, losses, and the one training loop."""
 
-from .batches import NextItemBatch, NextItemRows, next_item_rows
+from .batches import NextItemBatch, NextItemRows, TrainingRows, next_item_rows
 from .devices import resolve_device, with_network_on_cpu
 from .loop import StopRule, TrainingPlan, TrainingResult, train
 from .losses import LOSSES, NextItemLoss
@@ -15,6 +15,7 @@ __all__ = [
     "StopRule",
     "TrainingPlan",
     "TrainingResult",
+    "TrainingRows",
     "negative_sampler",
     "next_item_rows",
     "resolve_device",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from ..nn import RaggedGroups, group_rows
 from ..ragged import position_in_row, take_positions
 from ..sequences import SequenceDataset
 
-__all__ = ["NextItemBatch", "NextItemRows", "history_batches", "make_batch", "next_item_rows"]
+__all__ = ["NextItemBatch", "TrainingRows", "NextItemRows", "history_batches", "make_batch", "next_item_rows"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,16 @@ class NextItemBatch:
     last: Tensor
     rows: np.ndarray
     lengths: np.ndarray
+
+
+class TrainingRows(Protocol):
+    """What a recommender is trained on: rows that come in random batches."""
+
+    def __len__(self) -> int:
+        """Rows of an epoch."""
+
+    def shuffled(self, batch_size: int, random: np.random.Generator, device: torch.device) -> Iterator[NextItemBatch]:
+        """The batches of one epoch."""
 
 
 @dataclass(frozen=True)
