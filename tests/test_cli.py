@@ -95,7 +95,7 @@ def test_bad_arguments_are_one_line(capsys: pytest.CaptureFixture, ratings: Path
 
 def test_offered_losses_are_those_there_are() -> None:
     assert set(OFFERED_LOSSES) == set(LOSSES)
-    assert OFFERED_SAMPLING == NEGATIVE_SAMPLING
+    assert ("auto", *NEGATIVE_SAMPLING) == OFFERED_SAMPLING
 
 
 def test_starts_without_torch_and_as_a_module(tmp_path: Path) -> None:

@@ -68,13 +68,14 @@ def test_items_are_counted_in_the_rows_trained_on_alone(tiny, monkeypatch):
 @pytest.mark.parametrize(("loss", "expected"), [("bce", 1), ("bpr", 1), ("gbce", 256), ("sampled_softmax", 256)])
 def test_default_number_of_negatives(tiny, sequences, loss, expected):
     default, given = (
-        weights_of(tiny(loss=loss, n_negatives=number, max_epochs=1).fit(sequences)) for number in (None, expected)
+        weights_of(tiny(loss=loss, n_negatives=number, negative_sampling="uniform", max_epochs=1).fit(sequences))
+        for number in (None, expected)
     )
     assert all(torch.equal(*pair) for pair in zip(default, given, strict=True))
 
 
 def test_an_unknown_sampling_is_refused_with_the_names_there_are(tiny, sequences):
-    message = "SASRec: negative_sampling must be one of 'uniform', 'popularity', 'in_batch'; got 'hard'"
+    message = "SASRec: negative_sampling must be one of 'auto', 'uniform', 'popularity', 'in_batch'; got 'hard'"
     with pytest.raises(ValueError, match=message):
         tiny(negative_sampling="hard").fit(sequences)
 
@@ -107,4 +108,20 @@ def test_a_loss_on_cuda_is_that_on_the_cpu_and_never_waits(loss, sampling, seque
 
 def test_the_published_setting_draws_uniformly():
     model = SASRec.reference()
-    assert (model.loss, model.n_negatives, model.negative_sampling) == ("bce", 1, "uniform")
+    assert (model.loss, model.n_negatives, model.negative_sampling) == ("bce", 1, "auto")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sampling"),
+    [
+        ({}, "in_batch"),
+        ({"n_negatives": 7}, "uniform"),
+        ({"loss": "bce"}, "uniform"),
+        ({"loss": "gbce"}, "uniform"),
+    ],
+)
+def test_auto_is_the_batch_for_a_softmax_and_uniform_else(tiny, sequences, settings, sampling):
+    given = {"n_negatives": None, "max_epochs": 1} | settings
+    chosen = weights_of(tiny(negative_sampling="auto", **given).fit(sequences))
+    named = weights_of(tiny(negative_sampling=sampling, **given).fit(sequences))
+    assert all(map(torch.equal, chosen, named))

@@ -85,3 +85,15 @@ def test_names_are_those_there_are(data):
     assert kinds == [UniformNegatives, PopularityNegatives, InBatchNegatives]
     with pytest.raises(ValueError, match="one of 'uniform', 'popularity', 'in_batch'; got 'hard'"):
         negative_sampler("hard", data, 5)
+
+
+def test_of_a_large_batch_some_targets_are_the_negatives():
+    sampler = InBatchNegatives(np.ones(50, dtype=np.int64), most=20)
+    targets = torch.arange(50)
+    drawn = sampler.shared(1, targets, np.random.default_rng(0))
+    assert len(set(drawn.items.tolist())) == drawn.n_draws == 20
+    again = sampler.shared(1, targets, np.random.default_rng(0))
+    assert torch.equal(drawn.items, again.items)
+    few = targets[:20]
+    assert sampler.shared(1, few, np.random.default_rng(0)).items is few
+    assert sampler.shared(1, targets[:20], np.random.default_rng(0)).n_draws == 19

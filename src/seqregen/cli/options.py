@@ -12,7 +12,7 @@ from .console import CommandError
 __all__ = ["HELD_OUT", "LOSSES", "NEGATIVE_SAMPLING", "build_parser", "chosen"]
 
 LOSSES = ("sampled_softmax", "ce", "gbce", "bce", "bpr")
-NEGATIVE_SAMPLING = ("uniform", "popularity", "in_batch")
+NEGATIVE_SAMPLING = ("auto", "uniform", "popularity", "in_batch")
 HELD_OUT = ("none", "validation", "test", "validation-and-test")
 
 _INPUT_HELP = """text, one line a user: "user item item ..." (oldest item first), or Parquet (.parquet): what
@@ -35,8 +35,8 @@ _REGENERATOR: _Options = (
 )
 _SASREC: _Options = (
     ("loss", LOSSES, "training loss (default sampled_softmax; bce is the published one, and weaker)"),
-    ("n_negatives", int, "negative items (default 256; 1 for bce and bpr; not used by ce and in_batch)"),
-    ("negative_sampling", NEGATIVE_SAMPLING, "where negatives come from (default uniform)"),
+    ("n_negatives", int, "negative items (1 for bce and bpr, 256 for gbce; sampled_softmax takes the batch unless it is given)"),
+    ("negative_sampling", NEGATIVE_SAMPLING, "where negatives come from (default auto: in_batch for sampled_softmax, else uniform)"),
     ("embedding_dim", int, "size of item vectors and states (default 64)"),
     ("n_layers", int, "Transformer layers (default 2)"),
     ("n_heads", int, "attention heads; must divide the size (default 2)"),

@@ -64,9 +64,10 @@ class SequentialRecommender(Ranker):
         One of :data:`seqregen.training.LOSSES`; see :class:`seqregen.training.NextItemLoss`.
     n_negatives : int or None
         None stands for 1 under "bce" (published) and "bpr", else 256; not used by "ce" and "in_batch".
-    negative_sampling : {"uniform", "popularity", "in_batch"}
+    negative_sampling : {"auto", "uniform", "popularity", "in_batch"}
         Where negatives come from: all items alike, items as often as they stand in the rows trained on, or the
-        targets of the batch; see :mod:`seqregen.training.negatives`.
+        targets of the batch; see :mod:`seqregen.training.negatives`. "auto" is "in_batch" under "sampled_softmax"
+        where no ``n_negatives`` is given, and else "uniform".
     learning_rate, weight_decay : float
         Of Adam.
     batch_size : int
@@ -157,7 +158,7 @@ class SequentialRecommender(Ranker):
     def _check_parameters(self) -> None:
         check_choice(self, "loss", self._losses)
         check_integer(self, "n_negatives", 1, none=True)
-        check_choice(self, "negative_sampling", NEGATIVE_SAMPLING)
+        check_choice(self, "negative_sampling", ("auto", *NEGATIVE_SAMPLING))
         for name in ("max_length", "batch_size", "max_epochs", "patience"):
             check_integer(self, name, 1)
         check_real(self, "learning_rate", 0, open_low=True)
@@ -242,8 +243,13 @@ class SequentialRecommender(Ranker):
             self.loss,
             training.n_items,
             self._n_negatives(),
-            negatives=negative_sampler(self.negative_sampling, training, self.max_length),
+            negatives=negative_sampler(self._negative_sampling(), training, self.max_length),
         )
+
+    def _negative_sampling(self) -> str:
+        if self.negative_sampling != "auto":
+            return self.negative_sampling
+        return "in_batch" if self.loss == "sampled_softmax" and self.n_negatives is None else "uniform"
 
     def _n_negatives(self) -> int:
         return self.n_negatives or (1 if self.loss in ("bce", "bpr") else 256)

@@ -71,7 +71,7 @@ class SASRec(SequentialRecommender):
 
     Post-norm layers with GELU, positions counted from the first item, no norm on the input or behind the last
     layer. The architecture's defaults are those of DR4SR's published code; the default loss is not: one-negative
-    binary cross-entropy, the published setting, is far weaker than a softmax over 256 sampled negatives.
+    binary cross-entropy, the published setting, is far weaker than a softmax over the targets of the batch.
     :meth:`reference` gives the published setting.
 
     Parameters
@@ -91,9 +91,10 @@ class SASRec(SequentialRecommender):
         See :class:`seqregen.training.NextItemLoss`.
     n_negatives : int, optional
         Default 1 under "bce" (published) and "bpr", else 256; not used by "ce" and "in_batch".
-    negative_sampling : {"uniform", "popularity", "in_batch"}, default="uniform"
+    negative_sampling : {"auto", "uniform", "popularity", "in_batch"}, default="auto"
         Where negatives come from: all items alike, items as often as they stand in the rows trained on, or the
-        targets of the batch.
+        targets of the batch. "auto" is "in_batch" under "sampled_softmax" where no ``n_negatives`` is given, which
+        measured best, and else "uniform", as published.
     learning_rate : float, default=1e-3
         Of Adam.
     weight_decay : float, default=0
@@ -139,7 +140,7 @@ class SASRec(SequentialRecommender):
         max_length: int = 50,
         loss: str = "sampled_softmax",
         n_negatives: int | None = None,
-        negative_sampling: str = "uniform",
+        negative_sampling: str = "auto",
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
         batch_size: int = 256,

@@ -56,9 +56,10 @@ class TorchTarget(SequentialRecommender):
         See :class:`seqregen.training.NextItemLoss`.
     n_negatives : int, optional
         Default 1 under "bce" (published) and "bpr", else 256; not used by "ce" and "in_batch".
-    negative_sampling : {"uniform", "popularity", "in_batch"}, default="uniform"
+    negative_sampling : {"auto", "uniform", "popularity", "in_batch"}, default="auto"
         Where negatives come from: all items alike, items as often as they stand in the rows trained on, or the
-        targets of the batch.
+        targets of the batch. "auto" is "in_batch" under "sampled_softmax" where no ``n_negatives`` is given, which
+        measured best, and else "uniform", as published.
     learning_rate : float, default=1e-3
         Of Adam.
     weight_decay : float, default=0
@@ -126,7 +127,7 @@ class TorchTarget(SequentialRecommender):
         max_length: int = 50,
         loss: str = "sampled_softmax",
         n_negatives: int | None = None,
-        negative_sampling: str = "uniform",
+        negative_sampling: str = "auto",
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
         batch_size: int = 256,

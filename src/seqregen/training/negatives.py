@@ -153,18 +153,27 @@ class PopularityNegatives(_CountedNegatives):
 class InBatchNegatives(_CountedNegatives):
     """The targets of a batch are the negatives of its positions (Yi et al., RecSys 2019).
 
-    There are as many as the batch has positions, whatever number is asked for, so memory grows with the square of
-    the batch; nothing is drawn.
+    There are as many as the batch has positions, whatever number is asked for, and nothing is drawn. Of a batch with
+    more than ``most`` positions, so many are drawn: memory does not grow with the square of the batch.
 
     Parameters
     ----------
     counts : int64 ndarray of shape (n_items,)
         How often each item is a target in the rows trained on.
+    most : int, default=4096
+        Most negatives of a batch; 4,096 are more than 256 rows of the reference data sets have.
     """
 
     in_batch = True
 
+    def __init__(self, counts: np.ndarray, most: int = 4096) -> None:
+        super().__init__(counts)
+        self.most = most
+
     def shared(self, n_negatives: int, targets: Tensor, random: np.random.Generator) -> SharedNegatives:
+        if len(targets) > self.most:
+            chosen = torch.from_numpy(random.choice(len(targets), self.most, replace=False))
+            return SharedNegatives(targets[chosen.to(targets.device, non_blocking=True)], self.most)
         # A position's own target is there with certainty: the others are the draws.
         return SharedNegatives(targets, max(len(targets) - 1, 1))
 
