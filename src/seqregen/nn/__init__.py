@@ -2,7 +2,7 @@
 
 from .attention import RaggedGroups, Slots, attend, group_rows
 from .dropout import Dropout, RandomMasks, TorchRandomness, seeded_torch, use_masks
-from .embedding import accumulating_gradients, look_up
+from .embedding import accumulating_gradients, look_up, ordinary_gradients
 from .filters import FrequencyFilter
 from .linear import Linear, linear
 from .propagation import GraphPropagation
@@ -28,6 +28,7 @@ __all__ = [
     "initialize",
     "linear",
     "look_up",
+    "ordinary_gradients",
     "seeded_torch",
     "time_steps",
     "use_masks",

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["accumulating_gradients", "is_accumulating", "look_up"]
+__all__ = ["accumulating_gradients", "is_accumulating", "look_up", "ordinary_gradients"]
 
 # A context variable, so that fits in several threads do not switch it for one another.
 _ACCUMULATE: ContextVar[bool] = ContextVar("accumulate", default=False)
@@ -28,6 +28,19 @@ def accumulating_gradients() -> Iterator[None]:
     For training loops, where ``loss.backward()`` is called and every table is a leaf with a ``.grad``.
     """
     token = _ACCUMULATE.set(True)
+    try:
+        yield
+    finally:
+        _ACCUMULATE.reset(token)
+
+
+@contextmanager
+def ordinary_gradients() -> Iterator[None]:
+    """Leave :func:`accumulating_gradients` for a while: gradients go where torch's own functions expect them.
+
+    For what is differentiated by ``torch.autograd.grad``, once or twice, inside a training loop.
+    """
+    token = _ACCUMULATE.set(False)
     try:
         yield
     finally:

@@ -40,6 +40,7 @@ from ..training.checkpoints import CheckpointFile, fingerprint
 from .network import NextItemNetwork
 from .onnx_export import export_onnx
 from .ranker import ROWS_AT_ONCE, Ranker, ScoreBlock
+from .task import Companion, TrainingTask
 
 __all__ = ["SequentialRecommender", "columns_of"]
 
@@ -184,22 +185,28 @@ class SequentialRecommender(Ranker):
         -------
         self
         """
+        return self._fit(X)
+
+    def _fit(self, X: Any, companion: Companion | None = None) -> SequentialRecommender:
+        """Train, alone or with something that takes part."""
         self._check_parameters()
         device = resolve_device(self.device)
         data = check_sequences(X, require_items=True)
         remember_columns(self, X)
         seed = draw_seed(self.random_state)
         training, watched = self._hold_out(data)
+        if companion is not None:
+            training = companion.kept_in(training, seed)
         if training.lengths.max() < 2:
             raise ValueError(
                 f"{type(self).__name__} cannot learn from {len(data)} sample(s): every item is predicted from the "
                 f"ones before it, and the longest row has {training.lengths.max()} item(s)"
                 f"{columns_of(X)}; at least one row of two items is required."
             )
-        network, result = self._train(training, watched, device, seed)
+        network, result = self._train(training, watched, device, seed, companion)
         if self.refit and watched is not None:
             training = append_validation(training)
-            network, again = self._train(training, None, device, seed, n_epochs=result.best_epoch + 1)
+            network, again = self._train(training, None, device, seed, companion, n_epochs=result.best_epoch + 1)
             self.refit_history_ = again.history
         self.vocabulary_ = data.vocabulary
         self.item_counts_ = np.bincount(training.items, minlength=data.n_items + 1)[1:]
@@ -213,9 +220,37 @@ class SequentialRecommender(Ranker):
         watched: SequenceDataset | None,
         device: torch.device,
         seed: int,
+        companion: Companion | None = None,
         n_epochs: int | None = None,
     ) -> tuple[NextItemNetwork, TrainingResult]:
         """A network trained from its first weights: ``n_epochs`` where they are given, else until it stops."""
+        task = self._task(training, watched, device, seed, n_epochs or self.max_epochs)
+        if companion is not None:
+            task = companion.joined(task)
+        stop = None if n_epochs else StopRule("ndcg@20", self.patience) if watched is not None else _PLATEAU
+        result = train(
+            task.trained,
+            lambda random: task.rows.shuffled(self.batch_size, random, device),
+            task.loss,
+            self._plan(task.n_epochs, stop, training, seed, companion),
+            seed=seed,
+            device=device,
+            evaluate=task.evaluate,
+            n_batches=task.n_batches,
+            begin_epoch=task.begin_epoch,
+            outer=task.outer,
+        )
+        return task.network, result
+
+    def _task(
+        self,
+        training: SequenceDataset,
+        watched: SequenceDataset | None,
+        device: torch.device,
+        seed: int,
+        n_epochs: int,
+    ) -> TrainingTask:
+        """A new network, and all that its training needs."""
         rows = self._training_rows(training)
         # Layers of torch draw weights from its global generator as they are made.
         with seeded_torch(seed, torch.device("cpu")):
@@ -224,18 +259,21 @@ class SequentialRecommender(Ranker):
         network.to(device)
         objective = self._objective(training)
         added = self._added_loss(training, device)
-        stop = None if n_epochs else StopRule("ndcg@20", self.patience) if watched is not None else _PLATEAU
-        result = train(
-            network,
-            lambda random: rows.shuffled(self.batch_size, random, device),
-            lambda batch, random: self._batch_loss(network, objective, added, batch, random),
-            self._plan(n_epochs or self.max_epochs, stop, training, seed),
-            seed=seed,
+        return TrainingTask(
+            training=training,
+            rows=rows,
+            rows_of=self._training_rows,
+            network=network,
+            measure=lambda batch, random: self._measure(network, objective, batch, random),
+            added=None if added is None else lambda batch, random: added(network, batch, random),
+            batch_size=self.batch_size,
+            n_epochs=n_epochs,
             device=device,
+            seed=seed,
+            trained=network,
+            loss=lambda batch, random: self._batch_loss(network, objective, added, batch, random),
             evaluate=None if watched is None else self._evaluation(network, watched, device),
-            n_batches=-(-len(rows) // self.batch_size),
         )
-        return network, result
 
     def _objective(self, training: SequenceDataset) -> Any:
         """What :meth:`_batch_loss` measures the states by."""
@@ -269,7 +307,7 @@ class SequentialRecommender(Ranker):
             "Better: leave_one_out(sequences, validation=True) before regenerating, or RegeneratedRecommender, "
             "which holds each row's last item out by itself.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         return data, None
 
@@ -281,10 +319,17 @@ class SequentialRecommender(Ranker):
         batch: NextItemBatch,
         random: np.random.Generator,
     ) -> Tensor:
-        assert batch.targets is not None
-        losses = objective.per_position(network.target_states(batch), network.item_table(), batch.targets, random)
+        _, losses = self._measure(network, objective, batch, random)
         mean = losses.mean() if batch.weights is None else (losses * batch.weights).mean()
         return mean if added is None else mean + added(network, batch, random)
+
+    def _measure(
+        self, network: NextItemNetwork, objective: NextItemLoss, batch: NextItemBatch, random: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """States, (n_targets, d), that targets are predicted from, and the loss, (n_targets,), of each."""
+        assert batch.targets is not None
+        states = network.target_states(batch)
+        return states, objective.per_position(states, network.item_table(), batch.targets, random)
 
     def _run_settings(self) -> dict[str, Any]:
         """What decides the outcome of a fit besides data and seed, so that JSON or ``str`` tells two runs apart."""
@@ -294,10 +339,18 @@ class SequentialRecommender(Ranker):
             if name not in ("checkpoint_dir", "verbose", "device", "random_state", "refit")
         }
 
-    def _plan(self, max_epochs: int, stop: StopRule | None, training: SequenceDataset, seed: int) -> TrainingPlan:
+    def _plan(
+        self,
+        max_epochs: int,
+        stop: StopRule | None,
+        training: SequenceDataset,
+        seed: int,
+        companion: Companion | None = None,
+    ) -> TrainingPlan:
         checkpoint = None
         if self.checkpoint_dir is not None:
-            settings = self._run_settings() | {
+            settings = self._run_settings() | ({} if companion is None else {"companion": companion.settings()})
+            settings |= {
                 "seed": seed,
                 "n_items": training.n_items,
                 "max_epochs": max_epochs,

@@ -5,6 +5,7 @@ from .devices import resolve_device, with_network_on_cpu
 from .loop import StopRule, TrainingPlan, TrainingResult, train
 from .losses import LOSSES, NextItemLoss
 from .negatives import NEGATIVE_SAMPLING, negative_sampler
+from .outer import OuterPlan, OuterUpdates
 
 __all__ = [
     "LOSSES",
@@ -12,6 +13,8 @@ __all__ = [
     "NextItemBatch",
     "NextItemLoss",
     "NextItemRows",
+    "OuterPlan",
+    "OuterUpdates",
     "StopRule",
     "TrainingPlan",
     "TrainingResult",

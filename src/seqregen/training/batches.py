@@ -39,6 +39,8 @@ class NextItemBatch:
         Rows of the dataset that the batch holds, in the order of the positions.
     lengths : int64 ndarray of shape (n_rows,)
         Positions of each row, ascending.
+    places : int64 ndarray of shape (n_targets,) or None
+        Where each target stands among the dataset's items.
     """
 
     items: Tensor
@@ -49,6 +51,7 @@ class NextItemBatch:
     last: Tensor
     rows: np.ndarray
     lengths: np.ndarray
+    places: np.ndarray | None = None
 
 
 class TrainingRows(Protocol):
@@ -59,6 +62,9 @@ class TrainingRows(Protocol):
 
     def shuffled(self, batch_size: int, random: np.random.Generator, device: torch.device) -> Iterator[NextItemBatch]:
         """The batches of one epoch."""
+
+    def batch(self, rows: np.ndarray, device: torch.device) -> NextItemBatch:
+        """The rows of the given numbers, from 0, as one batch."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,9 @@ class NextItemRows:
         """The given rows as one batch."""
         rows = rows[np.argsort(self.lengths[rows], kind="stable")]
         places, offsets = take_positions(self.starts[rows], self.lengths[rows])
-        weights = None if self.weights is None else _tensor(self.weights[places + 1], device)
-        return make_batch(self.items[places], self.items[places + 1], weights, offsets, rows, device)
+        behind = places + 1
+        weights = None if self.weights is None else _tensor(self.weights[behind], device)
+        return make_batch(self.items[places], self.items[behind], weights, offsets, rows, device, places=behind)
 
 
 def next_item_rows(dataset: SequenceDataset, max_length: int) -> NextItemRows:
@@ -137,6 +144,7 @@ def make_batch(
     rows: np.ndarray,
     device: torch.device,
     groups: RaggedGroups | None = None,
+    places: np.ndarray | None = None,
 ) -> NextItemBatch:
     """A batch of ragged columns whose rows are sorted by length; they are packed where no groups are given."""
     lengths = np.diff(offsets)
@@ -149,6 +157,7 @@ def make_batch(
         last=_tensor(offsets[1:] - 1, device),
         rows=rows,
         lengths=lengths,
+        places=places,
     )
 
 

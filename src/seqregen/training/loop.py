@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from ..nn import RandomMasks, accumulating_gradients, use_masks
 from .checkpoints import CheckpointFile
 from .memory import release_unused_memory
+from .outer import OuterUpdates
 
 __all__ = ["StopRule", "TrainingDivergedError", "TrainingPlan", "TrainingResult", "train"]
 
@@ -110,6 +111,8 @@ def train(
     device: torch.device,
     evaluate: Callable[[], dict[str, float]] | None = None,
     n_batches: int | None = None,
+    begin_epoch: Callable[[int], None] | None = None,
+    outer: OuterUpdates | None = None,
 ) -> TrainingResult:
     """Train a network in place with Adam, and leave it with its best weights.
 
@@ -131,6 +134,10 @@ def train(
         Measures the network after each epoch; its values join the epoch's record.
     n_batches : int, optional
         Batches of an epoch, for the progress bar.
+    begin_epoch : callable, optional
+        Told the number of each epoch, from 0, before its first batch.
+    outer : OuterUpdates, optional
+        Updates of parameters of the network that need no gradient, after some of the steps.
 
     Returns
     -------
@@ -142,19 +149,23 @@ def train(
         The loss became NaN or infinite in the first epoch. Later, training stops with a warning and keeps
         the best weights so far.
     """
-    run = _Run(network, plan, device)
+    run = _Run(network, plan, device, outer)
     run.resume()
     with tqdm(total=n_batches, desc=plan.name, disable=not plan.verbose, leave=False) as bar:
         while not run.finished:
             epoch = len(run.result.history)
             bar.reset(n_batches)
             started = time.perf_counter()
+            if begin_epoch is not None:
+                begin_epoch(epoch)
             try:
                 mean_loss = _one_epoch(run, batches, loss, np.random.SeedSequence([seed, epoch]), bar)
             except TrainingDivergedError as error:
                 run.stop_diverged(error)
                 break
             record = {"epoch": epoch, "loss": mean_loss, "seconds": time.perf_counter() - started}
+            if outer is not None:
+                record |= outer.record()
             if evaluate is not None:
                 network.eval()
                 started = time.perf_counter()
@@ -168,7 +179,8 @@ def train(
 
 
 def _one_epoch(run: _Run, batches: Callable, loss: Callable, seed: np.random.SeedSequence, bar: tqdm) -> float:
-    order_seed, loss_seed, mask_seed = seed.spawn(3)
+    order_seed, loss_seed, mask_seed, outer_seed = seed.spawn(4)
+    epoch, outer_random = len(run.result.history), np.random.Generator(np.random.SFC64(outer_seed))
     random = np.random.Generator(np.random.SFC64(loss_seed))
     use_masks(run.network, RandomMasks(mask_seed.generate_state(4).tolist(), run.device))
     run.network.train()
@@ -181,6 +193,8 @@ def _one_epoch(run: _Run, batches: Callable, loss: Callable, seed: np.random.See
                 raise _diverged(run, count)
             value.backward()
             run.step()
+            if run.outer is not None:
+                run.outer.after_step(run.n_steps, epoch, outer_random)
             total += value.detach()
             count += 1
             bar.update()
@@ -205,8 +219,10 @@ def _diverged(run: _Run, batch: int | None) -> TrainingDivergedError:
 class _Run:
     """The state of a training run between epochs."""
 
-    def __init__(self, network: nn.Module, plan: TrainingPlan, device: torch.device) -> None:
-        self.network, self.plan, self.device = network, plan, device
+    def __init__(
+        self, network: nn.Module, plan: TrainingPlan, device: torch.device, outer: OuterUpdates | None = None
+    ) -> None:
+        self.network, self.plan, self.device, self.outer = network, plan, device, outer
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         for parameter in self.parameters:
             parameter.grad = torch.zeros_like(parameter)
@@ -274,6 +290,7 @@ class _Run:
                 "history": self.result.history,
                 "n_steps": self.n_steps,
             }
+            | ({} if self.outer is None else {"outer": self.outer.state_dict()})
         )
         self.saved_at = time.monotonic()
 
@@ -288,6 +305,8 @@ class _Run:
             self.best, self.best_weights = state["best"], state["best_weights"]
             self.result = TrainingResult(state["history"], state["best_epoch"])
             self.n_steps = state["n_steps"]
+            if self.outer is not None:
+                self.outer.load_state_dict(state["outer"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             what = " ".join(str(error).split())
             raise ValueError(

@@ -62,6 +62,7 @@ class PrefixRows:
             offsets,
             row,
             device,
+            places=targets,
         )
 
 

@@ -148,7 +148,7 @@ class RecBoleTarget(SequentialRecommender):
         model_class = find_model(self.model)
         settings, unknown = read_settings(model_class, self.config, self.max_length)
         if unknown:
-            warnings.warn(unknown_settings_message(model_class, unknown, settings), UserWarning, stacklevel=3)
+            warnings.warn(unknown_settings_message(model_class, unknown, settings), UserWarning, stacklevel=4)
 
     def _hold_out(self, data: SequenceDataset) -> tuple[SequenceDataset, SequenceDataset | None]:
         if self.loss == "library" and data.weights is not None and np.any(data.weights != 1):
@@ -157,7 +157,7 @@ class RecBoleTarget(SequentialRecommender):
                 "the weights are ignored. Choose one of the other losses to honour them, such as "
                 "loss='sampled_softmax'.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return super()._hold_out(data)
 

@@ -1,0 +1,84 @@
+"""The seam between a recommender's training and what takes part in it, such as a network that weighs positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..sequences import SequenceDataset
+from ..training import NextItemBatch, OuterUpdates, TrainingRows
+from .network import NextItemNetwork
+
+__all__ = ["Companion", "TrainingTask"]
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """One training of a recommender, ready to begin.
+
+    Attributes
+    ----------
+    training : SequenceDataset
+        The rows that are trained on.
+    rows : TrainingRows
+        What batches are drawn from.
+    rows_of : callable of SequenceDataset
+        Makes such rows of another dataset.
+    network : NextItemNetwork
+        On its device, in training.
+    measure : callable of (batch, random)
+        States, (n_targets, d), of a batch, and the loss, (n_targets,), of each, neither weighted nor averaged.
+    added : callable of (batch, random), or None
+        A scalar that is added to the loss of a batch, and is not tied to targets.
+    batch_size, n_epochs : int
+        ``n_epochs`` are the most that are trained.
+    device : torch.device
+    seed : int
+    trained : nn.Module
+        What the loop trains and keeps: the network, or a module that it is part of.
+    loss : callable of (batch, random)
+        The scalar that is minimised.
+    evaluate : callable or None
+    begin_epoch : callable or None
+    outer : OuterUpdates or None
+        As for :func:`seqregen.training.train`.
+    """
+
+    training: SequenceDataset
+    rows: TrainingRows
+    rows_of: Callable[[SequenceDataset], TrainingRows]
+    network: NextItemNetwork
+    measure: Callable[[NextItemBatch, np.random.Generator], tuple[Tensor, Tensor]]
+    added: Callable[[NextItemBatch, np.random.Generator], Tensor] | None
+    batch_size: int
+    n_epochs: int
+    device: torch.device
+    seed: int
+    trained: nn.Module
+    loss: Callable[[Any, np.random.Generator], Tensor]
+    evaluate: Callable[[], dict[str, float]] | None = None
+    begin_epoch: Callable[[int], None] | None = None
+    outer: OuterUpdates | None = None
+
+    @property
+    def n_batches(self) -> int:
+        """Batches of an epoch."""
+        return -(-len(self.rows) // self.batch_size)
+
+
+class Companion(Protocol):
+    """Takes part in the training of a recommender."""
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the outcome besides the recommender's own settings; it tells checkpoints apart."""
+
+    def kept_in(self, training: SequenceDataset, seed: int) -> SequenceDataset:
+        """The rows that the recommender is to be trained on."""
+
+    def joined(self, task: TrainingTask) -> TrainingTask:
+        """The task with ``trained``, ``loss``, ``evaluate``, ``begin_epoch`` and ``outer`` changed."""
