@@ -13,9 +13,20 @@ _LOCATIONS = {
     "Origin": "sequences",
     "PatternMiner": "mining",
     "DatasetRegenerator": "regeneration",
+    "DatasetPersonalizer": "personalization",
     "RegeneratedRecommender": "recommender",
 }
-_ROOMS = ("datasets", "metrics", "model_selection", "targets", "mining", "regeneration", "training", "testing")
+_ROOMS = (
+    "datasets",
+    "metrics",
+    "model_selection",
+    "targets",
+    "mining",
+    "regeneration",
+    "personalization",
+    "training",
+    "testing",
+)
 
 __all__ = [*_LOCATIONS, "__version__", "datasets", "metrics", "model_selection", "targets"]
 

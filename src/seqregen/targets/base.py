@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,12 +39,9 @@ from ..training.checkpoints import CheckpointFile, fingerprint
 from .network import NextItemNetwork
 from .onnx_export import export_onnx
 from .ranker import ROWS_AT_ONCE, Ranker, ScoreBlock
-from .task import Companion, TrainingTask
+from .task import AddedLoss, Companion, TrainingPart, TrainingTask
 
 __all__ = ["SequentialRecommender", "columns_of"]
-
-# Called with the network, the batch and the epoch's random numbers.
-AddedLoss: TypeAlias = Callable[[NextItemNetwork, NextItemBatch, np.random.Generator], Tensor]
 
 # Without a validation item training stops when five epochs bring less than 1 % of training loss each.
 _PLATEAU = StopRule("loss", patience=5, rising=False, tolerance=0.01)
@@ -104,6 +100,8 @@ class SequentialRecommender(Ranker):
 
     # What the parameter ``loss`` can be.
     _losses: tuple[str, ...] = tuple(LOSSES)
+    # What a network that weighs positions would need of this model and does not find.
+    _lacks_for_weighing: str | None = None
 
     def __init__(
         self,
@@ -230,7 +228,7 @@ class SequentialRecommender(Ranker):
         stop = None if n_epochs else StopRule("ndcg@20", self.patience) if watched is not None else _PLATEAU
         result = train(
             task.trained,
-            lambda random: task.rows.shuffled(self.batch_size, random, device),
+            lambda random: task.part.rows.shuffled(self.batch_size, random, device),
             task.loss,
             self._plan(task.n_epochs, stop, training, seed, companion),
             seed=seed,
@@ -251,29 +249,30 @@ class SequentialRecommender(Ranker):
         n_epochs: int,
     ) -> TrainingTask:
         """A new network, and all that its training needs."""
-        rows = self._training_rows(training)
+        part = self._part(training, device)
         # Layers of torch draw weights from its global generator as they are made.
         with seeded_torch(seed, torch.device("cpu")):
             network = self._make_network(training)
             self._draw_weights(network, torch.Generator().manual_seed(seed))
         network.to(device)
         objective = self._objective(training)
-        added = self._added_loss(training, device)
         return TrainingTask(
             training=training,
-            rows=rows,
-            rows_of=self._training_rows,
+            part=part,
+            part_of=lambda rows: self._part(rows, device),
             network=network,
             measure=lambda batch, random: self._measure(network, objective, batch, random),
-            added=None if added is None else lambda batch, random: added(network, batch, random),
             batch_size=self.batch_size,
             n_epochs=n_epochs,
             device=device,
             seed=seed,
             trained=network,
-            loss=lambda batch, random: self._batch_loss(network, objective, added, batch, random),
+            loss=lambda batch, random: self._batch_loss(network, objective, part.added, batch, random),
             evaluate=None if watched is None else self._evaluation(network, watched, device),
         )
+
+    def _part(self, rows: SequenceDataset, device: torch.device) -> TrainingPart:
+        return TrainingPart(self._training_rows(rows), self._added_loss(rows, device))
 
     def _objective(self, training: SequenceDataset) -> Any:
         """What :meth:`_batch_loss` measures the states by."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -14,7 +14,25 @@ from ..sequences import SequenceDataset
 from ..training import NextItemBatch, OuterUpdates, TrainingRows
 from .network import NextItemNetwork
 
-__all__ = ["Companion", "TrainingTask"]
+__all__ = ["AddedLoss", "Companion", "TrainingPart", "TrainingTask"]
+
+# Called with the network, the batch and the epoch's random numbers.
+AddedLoss: TypeAlias = Callable[[NextItemNetwork, NextItemBatch, np.random.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingPart:
+    """Rows of a dataset, as a recommender draws batches from them.
+
+    Attributes
+    ----------
+    rows : TrainingRows
+    added : callable of (network, batch, random), or None
+        A scalar that is added to the loss of a batch of these rows, and is not tied to targets.
+    """
+
+    rows: TrainingRows
+    added: AddedLoss | None
 
 
 @dataclass(frozen=True)
@@ -25,16 +43,14 @@ class TrainingTask:
     ----------
     training : SequenceDataset
         The rows that are trained on.
-    rows : TrainingRows
+    part : TrainingPart
         What batches are drawn from.
-    rows_of : callable of SequenceDataset
-        Makes such rows of another dataset.
+    part_of : callable of SequenceDataset
+        The same of another dataset over the same vocabulary.
     network : NextItemNetwork
         On its device, in training.
     measure : callable of (batch, random)
         States, (n_targets, d), of a batch, and the loss, (n_targets,), of each, neither weighted nor averaged.
-    added : callable of (batch, random), or None
-        A scalar that is added to the loss of a batch, and is not tied to targets.
     batch_size, n_epochs : int
         ``n_epochs`` are the most that are trained.
     device : torch.device
@@ -50,11 +66,10 @@ class TrainingTask:
     """
 
     training: SequenceDataset
-    rows: TrainingRows
-    rows_of: Callable[[SequenceDataset], TrainingRows]
+    part: TrainingPart
+    part_of: Callable[[SequenceDataset], TrainingPart]
     network: NextItemNetwork
     measure: Callable[[NextItemBatch, np.random.Generator], tuple[Tensor, Tensor]]
-    added: Callable[[NextItemBatch, np.random.Generator], Tensor] | None
     batch_size: int
     n_epochs: int
     device: torch.device
@@ -68,7 +83,7 @@ class TrainingTask:
     @property
     def n_batches(self) -> int:
         """Batches of an epoch."""
-        return -(-len(self.rows) // self.batch_size)
+        return -(-len(self.part.rows) // self.batch_size)
 
 
 class Companion(Protocol):

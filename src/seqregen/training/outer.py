@@ -110,7 +110,7 @@ class OuterUpdates:
 
     def gradients(self, random: np.random.Generator) -> list[Tensor]:
         """One gradient a parameter; nothing is updated."""
-        with self._learning(), ordinary_gradients():
+        with self.learning(), ordinary_gradients():
             found = self._gradients(random)
         return [
             torch.zeros_like(parameter) if gradient is None else gradient.detach()
@@ -118,7 +118,7 @@ class OuterUpdates:
         ]
 
     @contextmanager
-    def _learning(self) -> Iterator[None]:
+    def learning(self) -> Iterator[None]:
         for parameter in self.parameters:
             parameter.requires_grad_(True)
         try:

@@ -101,6 +101,11 @@ class RecBoleTarget(SequentialRecommender):
 
     _losses = ("library", *LOSSES)
 
+    _lacks_for_weighing = (
+        "hidden states after single positions: RecBole's models read padded histories with one target each, in code "
+        "that need not have second derivatives"
+    )
+
     def __init__(
         self,
         model: Any = "SASRec",

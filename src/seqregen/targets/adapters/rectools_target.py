@@ -75,6 +75,8 @@ class RecToolsTarget(Ranker):
     >>> target.fit(make_sequences(n_sequences=50, n_items=20, random_state=0)).predict([[1, 2]], k=3)  # doctest: +SKIP
     """
 
+    _lacks_for_weighing = "losses and hidden states that can be differentiated: it is trained by RecTools' own fit"
+
     def __init__(self, model: Any, random_state: Any = None) -> None:
         self.model = model
         self.random_state = random_state

@@ -1,0 +1,14 @@
+"""Personalization: weights of training positions, learnt for one target model by bi-level optimisation."""
+
+from .hypergradient import implicit_gradient, second_order_kernels
+from .inspection import WeightSummary, plot_weights, summarize_weights
+from .personalizer import DatasetPersonalizer
+
+__all__ = [
+    "DatasetPersonalizer",
+    "WeightSummary",
+    "implicit_gradient",
+    "plot_weights",
+    "second_order_kernels",
+    "summarize_weights",
+]

@@ -1,0 +1,174 @@
+"""Gradients through a minimum, by implicit differentiation and a truncated Neumann series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+__all__ = ["implicit_gradient", "losses_gradient", "second_order_kernels", "through_minimum"]
+
+
+def implicit_gradient(
+    dev_loss: Tensor,
+    train_loss: Tensor,
+    parameters: Sequence[Tensor],
+    hyperparameters: Sequence[Tensor],
+    n_terms: int = 3,
+    step: float | None = 1e-3,
+    *,
+    scaled: bool = False,
+) -> list[Tensor]:
+    """How the dev loss changes with what the training loss depends on, at parameters that minimise the latter.
+
+    With parameters θ, hyperparameters φ and the Hessian ``H = ∂²L_train/∂θ²``, the implicit function theorem gives
+    ``dL_dev/dφ = -∂L_dev/∂θ · H⁻¹ · ∂²L_train/∂θ∂φ`` where ``∂L_train/∂θ = 0``. The inverse is a series,
+    ``H⁻¹ = step · Σ_n (I - step H)ⁿ``, which is cut off behind the ``n_terms``-th power of the bracket (DR4SR, KDD
+    2024, equation 10; Navon et al., ICLR 2021). No matrix is made: each power is one product of the Hessian with a
+    vector.
+
+    Parameters
+    ----------
+    dev_loss : Tensor, scalar
+        Must not depend on the hyperparameters other than through the parameters.
+    train_loss : Tensor, scalar
+        Must be differentiable twice: compute it inside :func:`second_order_kernels`. The two losses share nothing
+        but leaves.
+    parameters : sequence of Tensor
+        θ. Those that a loss does not depend on count with a gradient of 0.
+    hyperparameters : sequence of Tensor
+        φ.
+    n_terms : int, default=3
+        Highest power of the bracket (published: 3). 0 puts the identity in the place of the series: gradients of
+        single training losses are weighed by how much they agree with that of the dev loss.
+    step : float or None, default=1e-3
+        The series converges where it is below two over the largest eigenvalue of the Hessian (published: 1e-3, not in
+        the paper). None measures the curvature along the gradient ``v`` of the dev loss in every call and takes
+        ``|v| / |H v|``.
+    scaled : bool, default=False
+        Whether the sum is multiplied by ``step``, as the inverse is. The published code leaves it away, and
+        so leaves a factor to the learning rate.
+
+    Returns
+    -------
+    list of Tensor
+        One gradient a hyperparameter, detached.
+
+    Raises
+    ------
+    RuntimeError
+        Torch's, where an operation has no second derivative.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from seqregen.personalization import implicit_gradient
+    >>> weight = torch.tensor([2.0], requires_grad=True)
+    >>> value = torch.tensor([2.0], requires_grad=True)  # the minimum of (value - weight)² / 2
+    >>> train_loss, dev_loss = ((value - weight) ** 2).sum() / 2, ((value - 5) ** 2).sum() / 2
+    >>> implicit_gradient(dev_loss, train_loss, [value], [weight], n_terms=0)
+    [tensor([-3.])]
+    """
+    gradients = losses_gradient(dev_loss, parameters)
+    return through_minimum(gradients, train_loss, parameters, hyperparameters, n_terms, step, scaled=scaled)
+
+
+def losses_gradient(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients of a scalar, zeros for parameters that it does not depend on."""
+    return _filled(torch.autograd.grad(loss, parameters, allow_unused=True), parameters)
+
+
+def through_minimum(
+    gradients: Sequence[Tensor],
+    train_loss: Tensor,
+    parameters: Sequence[Tensor],
+    hyperparameters: Sequence[Tensor],
+    n_terms: int = 3,
+    step: float | None = 1e-3,
+    *,
+    scaled: bool = False,
+) -> list[Tensor]:
+    """:func:`implicit_gradient` for a dev loss whose gradients are known, so that its graph need not be kept.
+
+    Parameters
+    ----------
+    gradients : sequence of Tensor
+        Of the dev loss, one a parameter.
+    train_loss, parameters, hyperparameters, n_terms, step, scaled
+        As in :func:`implicit_gradient`.
+
+    Returns
+    -------
+    list of Tensor
+    """
+    slopes = _Slopes(train_loss, parameters)
+    power = [gradient.detach().clone() for gradient in gradients]
+    total = [part.clone() for part in power] if n_terms else power
+    for _ in range(n_terms):
+        curved = slopes.along(power, parameters)
+        if step is None:
+            step = _inverse_curvature(power, curved)
+        for part, bend, whole in zip(power, curved, total, strict=True):
+            if bend is not None:
+                part.sub_(bend, alpha=step)
+            whole.add_(part)
+    factor = -step if scaled and step is not None else -1.0
+    return [part.mul_(factor) for part in _filled(slopes.along(total, hyperparameters, last=True), hyperparameters)]
+
+
+class _Slopes:
+    """First derivatives of a loss, which are to be differentiated again."""
+
+    def __init__(self, loss: Tensor, parameters: Sequence[Tensor]) -> None:
+        found = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+        # One that is constant has nothing to differentiate.
+        self._places = [place for place, slope in enumerate(found) if slope is not None and slope.requires_grad]
+        self._slopes: list[Any] = [found[place] for place in self._places]
+
+    def along(
+        self, direction: Sequence[Tensor], wanted: Sequence[Tensor], last: bool = False
+    ) -> Sequence[Tensor | None]:
+        """Gradients of the inner product of the slopes and a direction; ``last`` frees what they are made of."""
+        if not self._slopes:
+            return [None] * len(wanted)
+        return torch.autograd.grad(
+            self._slopes,
+            wanted,
+            grad_outputs=[direction[place] for place in self._places],
+            retain_graph=not last,
+            allow_unused=True,
+        )
+
+
+def _inverse_curvature(direction: Sequence[Tensor], curved: Sequence[Tensor | None]) -> float:
+    """Length of a direction over that of its product with the Hessian; 0, which ends the series, where that is 0."""
+    length = _length(direction)
+    bent = _length([part for part in curved if part is not None])
+    return length / bent if bent > 0 else 0.0
+
+
+def _length(parts: Sequence[Tensor]) -> float:
+    if not parts:
+        return 0.0
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in parts])).item()
+
+
+def _filled(found: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
+    return [
+        torch.zeros_like(tensor) if part is None else part.detach() for part, tensor in zip(found, like, strict=True)
+    ]
+
+
+@contextmanager
+def second_order_kernels() -> Iterator[None]:
+    """Let torch compute with kernels that can be differentiated twice.
+
+    Recurrent layers in cuDNN and fused attention, on CPUs and GPUs, have no second derivative; what stands in for
+    them is slower and has one. Graphs made inside can be differentiated outside, too.
+    """
+    with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
+        yield

@@ -1,0 +1,386 @@
+"""DatasetPersonalizer: the scikit-learn face of DR4SR's personalizer."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Collection
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from ..inputs import check_sequences
+from ..parameters import check_choice, check_integer, check_real, remember_columns
+from ..sequences import Origin, SequenceDataset
+from ..targets import Ranker, SequentialRecommender
+from ..targets.ranker import ScoreBlock
+from .applying import position_weights
+from .inspection import WeightSummary, summarize_weights
+from .training import Personalization, PersonalizationSettings
+from .weighting import FEATURES
+
+__all__ = ["DatasetPersonalizer"]
+
+_ORIGINS = tuple(origin.name.lower() for origin in Origin)
+_SCHEDULES = ("constant", "exponential", "weight_decay")
+
+
+class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
+    """Learn, for one target model, how much every training position should weigh (DR4SR+, KDD 2024, section 4.4).
+
+    A small network reads the state that the model predicts a target from, and gives the target's loss a weight between
+    0 and 1. The model is trained on the weighted losses; every few steps the small network takes a step along
+    the gradient, through the model's minimum, of the model's *unweighted* loss on other rows (bi-level optimisation by
+    implicit differentiation, see :func:`seqregen.personalization.implicit_gradient`).
+
+    It is a transformer, whose ``transform`` returns the dataset with ``weights``, and a recommender: ``predict``,
+    ``rank`` and ``score`` go to the model that was trained along with the weights.
+
+    Parameters
+    ----------
+    recommender : SequentialRecommender
+        One of SASRec, GRU4Rec, FMLP, GNN, CL4SRec or a TorchTarget. It decides loss, batches, early stopping,
+        ``random_state``, ``device`` and ``checkpoint_dir`` for all that is trained here.
+    optimize : {"bilevel", "first_order", "joint"}, default="bilevel"
+        "bilevel" is published. "first_order" puts the identity in the place of the inverse Hessian: the same as
+        ``n_neumann_terms=0``, at less than half the cost. "joint" trains weights and model by one optimizer on one
+        loss, the paper's ablation: the weights collapse to 0, since that is how a weighted loss is smallest.
+    update_every : int, default=30
+        Steps of the model between two steps of the weights (published: T_lower = 30).
+    n_neumann_terms : int, default=3
+        K, highest power in the truncated series of the inverse Hessian (published: 3).
+    neumann_step : float or None, default=1e-3
+        Step of the series; published settings are 1e-1, 1e-2 and 1e-3, which the paper does not name. None measures the
+        curvature in every update.
+    neumann_scaled : bool, default=False
+        Whether the series is multiplied by its step, as the inverse is; not so in the published code.
+    warmup_epochs : int, default=11
+        First epochs, in which all weights are 1 and none is learnt (published code; not in the paper). Early stopping
+        counts them, too.
+    fixed : tuple of {"original", "mined", "regenerated"}, default=("mined",)
+        Rows of these origins weigh exactly 1. The published code fixes the mined rows, nothing else; () fixes none.
+    features : {"state", "state_and_target"}, default="state"
+        What the network reads: the state that the target is predicted from (published code), or that and the target's
+        item vector, so that two targets in one place can be told apart.
+    hidden_dim : int, default=64
+        Size of its hidden layer (published: that of the states).
+    temperature : float, default=10.0
+        Of the Gumbel-softmax that makes two scores a weight (published code).
+    temperature_schedule : {"constant", "exponential", "weight_decay"}, default="constant"
+        "weight_decay" lets the weights' optimizer shrink it, which is what happens in the published code under the
+        torch it was written for; "exponential" multiplies it by ``temperature_decay`` in every update. With "joint" it
+        is learnt.
+    temperature_decay : float, default=0.985
+        Not published; read by "exponential" alone.
+    temperature_floor : float, default=1.0
+        The temperature is never taken to be less (published code).
+    noise : bool, default=True
+        Whether Gumbel noise is drawn in training (published). ``weights_`` are expectations over it.
+    detach_states : bool, default=True
+        Whether the model is kept from lowering its loss by moving states to where weights are small. False is
+        published.
+    normalize : {"count", "weight"}, default="count"
+        What the weighted sum of a batch is divided by: the number of targets (published), or the sum of weights.
+    learning_rate, momentum, weight_decay : float, default=1e-3, 0.9, 1e-3
+        Of the weights' stochastic gradient descent (published code; weight decay and ``neumann_step`` are searched
+        there, 1e-3 is what its file says).
+    clip_norm : float, default=10.0
+        Gradients of the weights are scaled down to this joint norm (published code).
+    skip_norm : float, default=1000.0
+        An update whose gradient has a larger norm, or is not finite, is skipped and counted. Not published.
+    dev : {"train", "original", "held_out"}, default="train"
+        Rows of the unweighted loss: all that are trained on (published code), the original ones among them (paper),
+        or a random share of the original ones that is kept from the model, as are the rows made of them. Validation
+        items are never read.
+    held_out_share : float, default=0.1
+        Share of the original rows that "held_out" keeps.
+    dev_batch_size : int, optional
+        Rows of the unweighted loss in an update; default the recommender's ``batch_size`` (published).
+
+    Attributes
+    ----------
+    recommender_ : SequentialRecommender
+        The model that was trained along with the weights.
+    weighting_ : WeightingNetwork
+        The network that gives the weights, of the model's best epoch.
+    weights_ : float32 ndarray of shape (n_interactions,)
+        Weights of the rows given to ``fit``, as ``transform`` gives them.
+    weights_by_origin_, weights_by_popularity_, weights_by_position_ : dict of str to WeightSummary
+        ``weights_`` in groups; see :func:`seqregen.personalization.summarize_weights`.
+    n_updates_, n_skipped_ : int
+        Steps of the weights that were made, and that were skipped, in the last training.
+    history_ : list of dict
+        The model's records, with ``mean_weight`` and ``temperature``, ``updates`` and ``skipped_updates`` so far.
+    vocabulary_ : ndarray of shape (n_items,)
+
+    Notes
+    -----
+    The weight of position i is that of item i as a target. The first item of a row is no target; its weight is 1 and is
+    never read. Weights that the dataset has already are factors of the losses, in all that is trained here, and of the
+    weights that come out.
+
+    Examples
+    --------
+    >>> import seqregen as sr
+    >>> data = sr.datasets.make_sequences(n_sequences=100, n_items=30, random_state=0)
+    >>> X, y = sr.model_selection.leave_one_out(data, validation=True)
+    >>> mined = sr.PatternMiner(random_state=0).fit_transform(X)
+    >>> model = sr.targets.SASRec(embedding_dim=8, max_epochs=4, batch_size=32, random_state=0)
+    >>> personalizer = sr.DatasetPersonalizer(model, warmup_epochs=1, update_every=5)
+    >>> weighted = personalizer.fit_transform(mined)
+    >>> weighted.weights.shape == (mined.n_interactions,)
+    True
+    >>> personalizer.predict(X, k=5).shape
+    (100, 5)
+    """
+
+    def __init__(
+        self,
+        recommender: Any,
+        *,
+        optimize: str = "bilevel",
+        update_every: int = 30,
+        n_neumann_terms: int = 3,
+        neumann_step: float | None = 1e-3,
+        neumann_scaled: bool = False,
+        warmup_epochs: int = 11,
+        fixed: tuple[str, ...] = ("mined",),
+        features: str = "state",
+        hidden_dim: int = 64,
+        temperature: float = 10.0,
+        temperature_schedule: str = "constant",
+        temperature_decay: float = 0.985,
+        temperature_floor: float = 1.0,
+        noise: bool = True,
+        detach_states: bool = True,
+        normalize: str = "count",
+        learning_rate: float = 1e-3,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-3,
+        clip_norm: float = 10.0,
+        skip_norm: float = 1000.0,
+        dev: str = "train",
+        held_out_share: float = 0.1,
+        dev_batch_size: int | None = None,
+    ) -> None:
+        self.recommender = recommender
+        self.optimize = optimize
+        self.update_every = update_every
+        self.n_neumann_terms = n_neumann_terms
+        self.neumann_step = neumann_step
+        self.neumann_scaled = neumann_scaled
+        self.warmup_epochs = warmup_epochs
+        self.fixed = fixed
+        self.features = features
+        self.hidden_dim = hidden_dim
+        self.temperature = temperature
+        self.temperature_schedule = temperature_schedule
+        self.temperature_decay = temperature_decay
+        self.temperature_floor = temperature_floor
+        self.noise = noise
+        self.detach_states = detach_states
+        self.normalize = normalize
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.skip_norm = skip_norm
+        self.dev = dev
+        self.held_out_share = held_out_share
+        self.dev_batch_size = dev_batch_size
+
+    @classmethod
+    def reference(cls, recommender: Any, **changes: Any) -> Self:
+        """The published script: states are not detached, and weight decay shrinks the temperature.
+
+        Parameters
+        ----------
+        recommender : SequentialRecommender
+            Published with ``reference()`` of the five models.
+        **changes
+            Parameters that shall be others; the published grid is ``weight_decay`` x ``neumann_step``, both in
+            1e-3, 1e-2, 1e-1.
+
+        Returns
+        -------
+        DatasetPersonalizer
+        """
+        published: dict[str, Any] = {
+            "detach_states": False,
+            "temperature_schedule": "weight_decay",
+            "hidden_dim": getattr(recommender, "embedding_dim", 64),
+        }
+        return cls(recommender, **(published | changes))
+
+    def _check_parameters(self) -> None:
+        check_choice(self, "optimize", ("bilevel", "first_order", "joint"))
+        check_choice(self, "features", FEATURES)
+        check_choice(self, "temperature_schedule", _SCHEDULES)
+        check_choice(self, "normalize", ("count", "weight"))
+        check_choice(self, "dev", ("train", "original", "held_out"))
+        for name in ("noise", "detach_states", "neumann_scaled"):
+            check_choice(self, name, (True, False))
+        for name in ("update_every", "hidden_dim"):
+            check_integer(self, name, 1)
+        for name in ("n_neumann_terms", "warmup_epochs"):
+            check_integer(self, name, 0)
+        check_integer(self, "dev_batch_size", 1, none=True)
+        if self.neumann_step is not None:
+            check_real(self, "neumann_step", 0, open_low=True)
+        for name in ("temperature", "temperature_floor", "learning_rate", "clip_norm", "skip_norm"):
+            check_real(self, name, 0, open_low=True)
+        check_real(self, "temperature_decay", 0, 1, open_low=True)
+        check_real(self, "momentum", 0, 1, open_high=True)
+        check_real(self, "weight_decay", 0)
+        check_real(self, "held_out_share", 0, 1, open_low=True, open_high=True)
+        named = isinstance(self.fixed, Collection) and not isinstance(self.fixed, str)
+        if not named or any(part not in _ORIGINS for part in self.fixed):
+            raise ValueError(
+                f"DatasetPersonalizer: fixed must be a tuple of names out of {_ORIGINS}; got {self.fixed!r}."
+            )
+        self._check_recommender()
+
+    def _check_recommender(self) -> None:
+        lacks = getattr(self.recommender, "_lacks_for_weighing", None)
+        if lacks is None and not isinstance(self.recommender, SequentialRecommender):
+            lacks = "hidden states and losses of positions, which SequentialRecommender computes"
+        if lacks is not None:
+            raise TypeError(
+                f"DatasetPersonalizer: {_shown(self.recommender)} cannot be personalized; it lacks {lacks}. Use "
+                "SASRec, GRU4Rec, FMLP, GNN, CL4SRec, or TorchTarget for a torch module; or learn weights with one of "
+                "these, and train any model that heeds weights on what transform returns."
+            )
+
+    def _settings(self) -> PersonalizationSettings:
+        values = {name: getattr(self, name) for name in PersonalizationSettings.__annotations__}
+        return PersonalizationSettings(**(values | {"fixed": tuple(self.fixed)}))
+
+    # Learning
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train the recommender and the weights of its training positions together.
+
+        Parameters
+        ----------
+        X : array-like of sequences, or SequenceDataset
+            Best with mined or regenerated rows; original ones alone will do, with a warning. ``X.validation`` is read
+            by the recommender's early stopping, and by nothing else.
+        y : ignored
+            Present for scikit-learn's conventions; never read.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            The recommender cannot be differentiated; the message names what it lacks.
+        ValueError
+            No update would ever be made, every row is fixed, no row can be held out, or weights that X has are negative
+            or not finite.
+        """
+        self._check_parameters()
+        data = check_sequences(X, require_items=True)
+        remember_columns(self, X)
+        _check_weights(data)
+        if data.n_original == len(data):
+            warnings.warn(
+                "DatasetPersonalizer: there are no mined or regenerated rows; weights are learnt for the "
+                f"{len(data)} original row(s). Regenerate first to weigh added rows: PatternMiner, DatasetRegenerator.",
+                UserWarning,
+                stacklevel=2,
+            )
+        companion = Personalization(self._settings())
+        self.recommender_ = clone(self.recommender)
+        self.recommender_._fit(X, companion)
+        self.vocabulary_ = self.recommender_.vocabulary_
+        self.weighting_ = companion.weighting.requires_grad_(False).eval()
+        self.n_updates_ = 0 if companion.outer is None else companion.outer.n_updates
+        self.n_skipped_ = 0 if companion.outer is None else companion.outer.n_skipped
+        self._warn_if_nothing_was_learnt()
+        weighted = data.replace(weights=self._weights(data))
+        self.weights_ = weighted.weights
+        self.weights_by_origin_: dict[str, WeightSummary] = summarize_weights(weighted, "origin")
+        self.weights_by_popularity_: dict[str, WeightSummary] = summarize_weights(weighted, "popularity")
+        self.weights_by_position_: dict[str, WeightSummary] = summarize_weights(weighted, "position")
+        return self
+
+    def _warn_if_nothing_was_learnt(self) -> None:
+        if self.n_updates_ == 0 and self.optimize != "joint":
+            what = f"all {self.n_skipped_} update(s) were skipped: their gradients were not finite or too large"
+            if self.n_skipped_ == 0:
+                what = f"training stopped after {len(self.history_)} epoch(s), before the first update"
+            warnings.warn(
+                f"DatasetPersonalizer learnt nothing, and its weights mean nothing: {what}.", UserWarning, stacklevel=3
+            )
+        elif self.recommender_.best_epoch_ < self.warmup_epochs and self.warmup_epochs:
+            warnings.warn(
+                f"DatasetPersonalizer: the model was best in epoch {self.recommender_.best_epoch_ + 1}, within the "
+                f"warm-up of {self.warmup_epochs} epoch(s), before weights were learnt. Lower warmup_epochs.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    # Weights
+
+    def transform(self, X: Any) -> SequenceDataset:
+        """The dataset with learnt ``weights``.
+
+        Parameters
+        ----------
+        X : array-like of sequences, or SequenceDataset
+            Need not be what was fitted. Items not seen in fit are ignored with one warning.
+
+        Returns
+        -------
+        SequenceDataset
+            The same rows. The weights are expectations over the noise, between 0 and 1; exactly 1 in rows of the
+            ``fixed`` origins and for the first item of each row; times the weights that X has already.
+        """
+        check_is_fitted(self, "weighting_")
+        data = check_sequences(X, vocabulary=self.vocabulary_)
+        return data.replace(weights=self._weights(data))
+
+    def _weights(self, data: SequenceDataset) -> np.ndarray:
+        weights = position_weights(self.recommender_.network_, self.weighting_, data, self.recommender_.max_length)
+        fixed = np.isin(data.origin, [Origin[name.upper()] for name in self.fixed])
+        weights[np.repeat(fixed, data.lengths)] = 1
+        return weights if data.weights is None else weights * data.weights
+
+    # Ranking
+
+    def _scores(self, histories: SequenceDataset) -> ScoreBlock:
+        return self.recommender_._scores(histories)
+
+    @property
+    def history_(self) -> list[dict[str, float]]:
+        """The recommender's records, one an epoch."""
+        check_is_fitted(self, "recommender_")
+        return self.recommender_.history_
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        weighting = state.get("weighting_")
+        if weighting is not None and weighting.temperature.device.type != "cpu":
+            state = state | {"weighting_": copy.deepcopy(weighting).cpu()}
+        return state
+
+
+def _check_weights(data: SequenceDataset) -> None:
+    if data.weights is None:
+        return
+    wrong = ~(np.isfinite(data.weights) & (data.weights >= 0))
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        row = int(np.searchsorted(data.offsets, place, side="right") - 1)
+        raise ValueError(
+            f"weights must be finite and not negative; got {data.weights[place]} in row {row}, position "
+            f"{place - data.offsets[row]}."
+        )
+
+
+def _shown(recommender: Any) -> str:
+    return recommender.__name__ if isinstance(recommender, type) else type(recommender).__name__

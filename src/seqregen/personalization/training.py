@@ -1,0 +1,304 @@
+"""What takes part in the training of a recommender to weigh its positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..nn import RandomMasks, ordinary_gradients, use_masks
+from ..sequences import Origin, SequenceDataset
+from ..targets.network import NextItemNetwork
+from ..targets.task import TrainingPart, TrainingTask
+from ..training import NextItemBatch, OuterPlan, OuterUpdates
+from .hypergradient import losses_gradient, second_order_kernels, through_minimum
+from .weighting import WeightingNetwork
+
+__all__ = ["Personalization", "PersonalizationSettings"]
+
+# Rows that a new network is tried on.
+_TRIAL_ROWS = 4
+
+
+@dataclass(frozen=True)
+class PersonalizationSettings:
+    """The parameters of :class:`seqregen.DatasetPersonalizer` under their own names, checked."""
+
+    optimize: str
+    fixed: tuple[str, ...]
+    features: str
+    hidden_dim: int
+    temperature: float
+    temperature_schedule: str
+    temperature_decay: float
+    temperature_floor: float
+    noise: bool
+    detach_states: bool
+    normalize: str
+    warmup_epochs: int
+    update_every: int
+    n_neumann_terms: int
+    neumann_step: float | None
+    neumann_scaled: bool
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    clip_norm: float
+    skip_norm: float
+    dev: str
+    held_out_share: float
+    dev_batch_size: int | None
+
+    @property
+    def outer_plan(self) -> OuterPlan:
+        return OuterPlan(
+            every=self.update_every,
+            first_epoch=self.warmup_epochs,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            clip=self.clip_norm,
+            skip_above=self.skip_norm,
+        )
+
+
+class _Together(nn.Module):
+    """A recommender's network and the one that weighs its positions: what is trained, saved and restored as one."""
+
+    def __init__(self, network: NextItemNetwork, weighting: WeightingNetwork) -> None:
+        super().__init__()
+        self.network, self.weighting = network, weighting
+
+
+class Personalization:
+    """Joins a recommender's training with a weighting network, which it trains along.
+
+    Parameters
+    ----------
+    settings : PersonalizationSettings
+
+    Attributes
+    ----------
+    weighting : WeightingNetwork
+        Of the last training.
+    outer : OuterUpdates or None
+        Of the last training; None where both networks are trained by one optimizer.
+    """
+
+    weighting: WeightingNetwork
+    outer: OuterUpdates | None = None
+
+    def __init__(self, settings: PersonalizationSettings) -> None:
+        self._settings = settings
+        self._dev_rows: SequenceDataset | None = None
+
+    def settings(self) -> dict[str, Any]:
+        return asdict(self._settings)
+
+    def kept_in(self, training: SequenceDataset, seed: int) -> SequenceDataset:
+        """All rows, or those that remain when some original rows, and what was made of them, are kept for dev."""
+        if self._settings.dev == "original":
+            self._dev_rows = training.originals()
+            _require_targets(self._dev_rows, "dev='original' draws from original rows")
+        if self._settings.dev != "held_out":
+            return training
+        usable = np.flatnonzero((training.origin == Origin.ORIGINAL) & (training.lengths > 1))
+        n_dev = round(self._settings.held_out_share * len(usable))
+        if not 0 < n_dev < len(usable):
+            raise ValueError(
+                f"DatasetPersonalizer: dev='held_out' keeps a share of {self._settings.held_out_share} of the "
+                f"{len(usable)} original row(s) with two items or more, which is {n_dev} row(s); some must be kept "
+                "and some must remain. Change held_out_share, or use dev='train'."
+            )
+        random = np.random.default_rng(np.random.SeedSequence(seed).spawn(2)[1])
+        dev = np.sort(random.choice(usable, n_dev, replace=False))
+        self._dev_rows = training[dev]
+        kept_back = np.zeros(len(training) + 1, dtype=bool)
+        kept_back[dev] = True
+        # A row made of a dev row would show it; -1, for no source, is the last place, which stays False.
+        return training[~(kept_back[:-1] | kept_back[training.source])]
+
+    def joined(self, task: TrainingTask) -> TrainingTask:
+        """The task with a weighting network beside its own."""
+        return _Join(self._settings, task, self._dev_rows).task(self)
+
+
+def _require_targets(rows: SequenceDataset, what: str) -> None:
+    if len(rows) == 0 or rows.lengths.max() < 2:
+        raise ValueError(
+            f"DatasetPersonalizer: {what}, and none of the rows is one with two items or more; use dev='train'."
+        )
+
+
+class _Join:
+    """One training of the two networks together."""
+
+    def __init__(self, settings: PersonalizationSettings, original: TrainingTask, dev: SequenceDataset | None) -> None:
+        self.settings, self.original = settings, original
+        self.dev = original.part if dev is None else original.part_of(dev)
+        data = original.training
+        fixed = np.isin(data.origin, [Origin[name.upper()] for name in settings.fixed])
+        if fixed[data.lengths > 1].all():
+            raise ValueError(
+                f"DatasetPersonalizer: fixed={settings.fixed!r} sets the weights of all {len(data)} rows to 1, so "
+                "there is nothing to weigh."
+            )
+        self.is_fixed = np.repeat(fixed, data.lengths)
+        self.weighting = self._new_weighting()
+        self.parameters = [parameter for parameter in original.network.parameters() if parameter.requires_grad]
+        self.epoch = -1
+        self.sum, self.count = torch.zeros((), device=original.device), 0
+
+    def _new_weighting(self) -> WeightingNetwork:
+        settings, original = self.settings, self.original
+        # torch draws weights from its global generator as layers are made.
+        with torch.random.fork_rng(devices=[]):
+            weighting = WeightingNetwork(
+                original.network.item_table().shape[1],
+                settings.hidden_dim,
+                settings.features,
+                settings.temperature,
+                settings.temperature_floor,
+                settings.noise,
+            )
+        seed = np.random.SeedSequence(original.seed).generate_state(1)[0]
+        weighting.draw_weights(torch.Generator().manual_seed(int(seed)))
+        return weighting.to(original.device)
+
+    def task(self, owner: Personalization) -> TrainingTask:
+        original, outer = self.original, None
+        if self.settings.optimize == "joint":
+            self.weighting.temperature.requires_grad_(True)
+        else:
+            self._require_updates()
+            outer = OuterUpdates(self._outer_parameters(), self.hypergradient, self.settings.outer_plan)
+            self._try_out(outer)
+        owner.weighting, owner.outer = self.weighting, outer
+        return replace(
+            original,
+            trained=_Together(original.network, self.weighting),
+            loss=self.loss,
+            evaluate=self.evaluate,
+            begin_epoch=self.begin_epoch,
+            outer=outer,
+        )
+
+    def _outer_parameters(self) -> list[nn.Parameter]:
+        # Under weight decay the temperature shrinks without a gradient, as it does in the published code.
+        shrinks = self.settings.temperature_schedule == "weight_decay"
+        return [*self.weighting.layers, *([self.weighting.temperature] if shrinks else [])]
+
+    def _require_updates(self) -> None:
+        settings, original = self.settings, self.original
+        if settings.outer_plan.n_updates(original.n_batches, original.n_epochs):
+            return
+        raise ValueError(
+            f"DatasetPersonalizer: no update of the weights would ever be made. There are {original.n_batches} "
+            f"step(s) an epoch in at most {original.n_epochs} epoch(s), an update every "
+            f"update_every={settings.update_every} steps, and none in the first warmup_epochs={settings.warmup_epochs} "
+            "epoch(s). Lower update_every or warmup_epochs, or raise the recommender's max_epochs."
+        )
+
+    def _try_out(self, outer: OuterUpdates) -> None:
+        """Compute one hypergradient of a few rows, so that what can never work is said before training."""
+        network, device = self.original.network, self.original.device
+        network.train()
+        use_masks(network, RandomMasks(0, device))
+        try:
+            with outer.learning(), ordinary_gradients():
+                self._hypergradient_of(_TRIAL_ROWS, _TRIAL_ROWS, np.random.default_rng(0))
+        except (RuntimeError, NotImplementedError) as error:
+            raise TypeError(
+                "DatasetPersonalizer: the recommender's network cannot be differentiated twice, which weights are "
+                f"learned by: {error}"
+            ) from error
+        finally:
+            use_masks(network, None)
+
+    # The lower level
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.sum, self.count = torch.zeros_like(self.sum), 0
+
+    def evaluate(self) -> dict[str, float]:
+        """The recommender's own measurements, and the mean of the weights that were drawn in the epoch."""
+        found = {} if self.original.evaluate is None else self.original.evaluate()
+        if self.count:
+            found |= {"mean_weight": self.sum.item() / self.count, "temperature": self.weighting.temperature.item()}
+        return found
+
+    def loss(self, batch: NextItemBatch, random: np.random.Generator) -> Tensor:
+        """The loss of a batch that the recommender is trained on: unweighted while the warm-up lasts."""
+        if self.epoch < self.settings.warmup_epochs:
+            return self._unweighted(batch, random, self.original.part)
+        return self._weighted(batch, random)
+
+    def _unweighted(self, batch: NextItemBatch, random: np.random.Generator, part: TrainingPart) -> Tensor:
+        _, losses = self.original.measure(batch, random)
+        mean = losses.mean() if batch.weights is None else (losses * batch.weights).mean()
+        return self._with_added(mean, batch, random, part)
+
+    def _weighted(self, batch: NextItemBatch, random: np.random.Generator, counted: bool = True) -> Tensor:
+        states, losses = self.original.measure(batch, random)
+        weights = self._weights(states, batch, random, counted)
+        if batch.weights is not None:
+            weights = weights * batch.weights
+        total = weights.sum() if self.settings.normalize == "weight" else len(losses)
+        return self._with_added((losses * weights).sum() / total, batch, random, self.original.part)
+
+    def _with_added(
+        self, mean: Tensor, batch: NextItemBatch, random: np.random.Generator, part: TrainingPart
+    ) -> Tensor:
+        return mean if part.added is None else mean + part.added(self.original.network, batch, random)
+
+    def _weights(self, states: Tensor, batch: NextItemBatch, random: np.random.Generator, counted: bool) -> Tensor:
+        """Weights, (n_targets,), of a batch; 1 in fixed rows."""
+        assert batch.targets is not None
+        assert batch.places is not None
+        table = self.original.network.item_table() if self.settings.features == "state_and_target" else states
+        is_fixed = self.is_fixed[batch.places]
+        inputs = self.weighting.inputs(states, table, batch.targets)
+        weights = self.weighting(inputs.detach() if self.settings.detach_states else inputs, random)
+        fixed = torch.from_numpy(is_fixed).to(weights.device, non_blocking=True)
+        if counted:
+            self.sum += weights.detach().masked_fill(fixed, 0).sum()
+            self.count += len(weights) - int(np.count_nonzero(is_fixed))
+        return weights.masked_fill(fixed, 1.0)
+
+    # The upper level
+
+    def hypergradient(self, random: np.random.Generator) -> Sequence[Tensor | None]:
+        """One gradient of each outer parameter, from one batch of either level."""
+        settings = self.settings
+        if settings.temperature_schedule == "exponential":
+            with torch.no_grad():
+                self.weighting.temperature.mul_(settings.temperature_decay).clamp_(min=settings.temperature_floor)
+        size = self.original.batch_size
+        return self._hypergradient_of(settings.dev_batch_size or size, size, random)
+
+    def _hypergradient_of(self, n_dev: int, n_train: int, random: np.random.Generator) -> Sequence[Tensor | None]:
+        settings = self.settings
+        with second_order_kernels():
+            dev_loss = self._unweighted(self._drawn(self.dev, n_dev, random), random, self.dev)
+            gradients = losses_gradient(dev_loss, self.parameters)
+            # The graph is not kept while the other one is made.
+            del dev_loss
+            found = through_minimum(
+                gradients,
+                self._weighted(self._drawn(self.original.part, n_train, random), random, counted=False),
+                self.parameters,
+                self.weighting.layers,
+                0 if settings.optimize == "first_order" else settings.n_neumann_terms,
+                settings.neumann_step,
+                scaled=settings.neumann_scaled,
+            )
+        return [*found, *([None] if settings.temperature_schedule == "weight_decay" else [])]
+
+    def _drawn(self, part: TrainingPart, size: int, random: np.random.Generator) -> NextItemBatch:
+        chosen = random.choice(len(part.rows), min(size, len(part.rows)), replace=False, shuffle=False)
+        return part.rows.batch(chosen, self.original.device)
