@@ -19,6 +19,11 @@ def onednn():
         pytest.skip("this build of torch has no oneDNN product")
 
 
+@pytest.fixture(autouse=True)
+def small_products_in_training(monkeypatch):
+    monkeypatch.setattr(module, "_FEWEST_IN_TRAINING", 0)
+
+
 def layers(n_inputs: int, n_outputs: int) -> tuple[Linear, nn.Linear]:
     torch.manual_seed(0)
     ours = Linear(n_inputs, n_outputs)
@@ -82,6 +87,18 @@ def test_other_types_and_few_rows_go_to_torch(onednn, monkeypatch):
     assert "mkldnn" not in str(exported.graph)
     with pytest.raises(AssertionError, match="was called"):
         ours(torch.ones(100, 5))
+
+
+def test_small_products_in_training_are_left_to_torch(onednn, monkeypatch):
+    calls = []
+    monkeypatch.setattr(module._OneDNNLinear, "apply", lambda values, weight, bias: calls.append(len(values)))
+    monkeypatch.setattr(module, "_FEWEST_IN_TRAINING", 100 * 5 * 3)
+    ours, _ = layers(5, 3)
+    assert ours(torch.ones(99, 5)).requires_grad
+    ours(torch.ones(100, 5))
+    with torch.no_grad():
+        ours(torch.ones(99, 5))
+    assert calls == [100, 99]
 
 
 def test_an_operator_that_changed_is_not_used(monkeypatch):

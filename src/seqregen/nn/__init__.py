@@ -4,7 +4,7 @@ from .attention import RaggedGroups, Slots, attend, group_rows
 from .dropout import Dropout, RandomMasks, TorchRandomness, seeded_torch, use_masks
 from .embedding import accumulating_gradients, look_up, ordinary_gradients
 from .filters import FrequencyFilter
-from .linear import Linear, linear
+from .linear import Linear
 from .propagation import GraphPropagation
 from .recurrent import GRU, TimeSteps, time_steps
 from .transformer import DecoderLayer, EncoderLayer, initialize
@@ -26,7 +26,6 @@ __all__ = [
     "attend",
     "group_rows",
     "initialize",
-    "linear",
     "look_up",
     "ordinary_gradients",
     "seeded_torch",

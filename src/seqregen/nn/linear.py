@@ -19,6 +19,9 @@ __all__ = ["Linear", "linear"]
 
 # Below so many rows the calls cost more than the product gains.
 _FEWEST_ROWS = 64
+# oneDNN prepares every new shape for a quarter of a millisecond, and in training nearly every batch is one: there,
+# products of fewer multiplications are left to torch.
+_FEWEST_IN_TRAINING = 1 << 26
 
 
 @cache
@@ -96,6 +99,7 @@ def _suits_onednn(values: Tensor, weight: Tensor) -> bool:
         values.device.type == "cpu"
         and values.dtype == weight.dtype == torch.float32
         and values.numel() >= _FEWEST_ROWS * values.shape[-1]
+        and (not torch.is_grad_enabled() or values.numel() * weight.shape[0] >= _FEWEST_IN_TRAINING)
         and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
         and _onednn_product() is not None

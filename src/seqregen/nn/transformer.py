@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from .attention import RaggedGroups, attend
 from .dropout import Dropout
+from .linear import Linear, linear
 
 __all__ = ["DecoderLayer", "EncoderLayer", "FeedForward", "SelfAttention", "initialize"]
 
@@ -24,7 +25,7 @@ class _Attention(nn.Module):
         # torch's own attention draws this weight Xavier-uniform, whatever the rest of a model does.
         self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * width, width)))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.out_proj = Linear(width, width)
         self.dropout = Dropout(dropout)
 
 
@@ -32,7 +33,7 @@ class SelfAttention(_Attention):
     """Multi-head self-attention of the tokens of a row, with the output projection."""
 
     def forward(self, tokens: Tensor, groups: RaggedGroups, causal: bool) -> Tensor:
-        projected = functional.linear(tokens, self.in_proj_weight, self.in_proj_bias)
+        projected = linear(tokens, self.in_proj_weight, self.in_proj_bias)
         queries, keys_values = projected.split([tokens.shape[-1], 2 * tokens.shape[-1]], dim=1)
         mixed = attend(
             queries,
@@ -49,8 +50,8 @@ class SelfAttention(_Attention):
         """The same for one token a row, which sees all of its row."""
         width = tokens.shape[-1]
         mixed = attend(
-            functional.linear(ones, self.in_proj_weight[:width], self.in_proj_bias[:width]),
-            functional.linear(tokens, self.in_proj_weight[width:], self.in_proj_bias[width:]),
+            linear(ones, self.in_proj_weight[:width], self.in_proj_bias[:width]),
+            linear(tokens, self.in_proj_weight[width:], self.in_proj_bias[width:]),
             n_heads=self.n_heads,
             query_groups=one_groups,
             key_groups=groups,
@@ -65,11 +66,11 @@ class CrossAttention(_Attention):
 
     def project_queries(self, tokens: Tensor) -> Tensor:
         width = tokens.shape[-1]
-        return functional.linear(tokens, self.in_proj_weight[:width], self.in_proj_bias[:width])
+        return linear(tokens, self.in_proj_weight[:width], self.in_proj_bias[:width])
 
     def project_memory(self, memory: Tensor) -> Tensor:
         width = memory.shape[-1]
-        return functional.linear(memory, self.in_proj_weight[width:], self.in_proj_bias[width:])
+        return linear(memory, self.in_proj_weight[width:], self.in_proj_bias[width:])
 
     def forward(self, tokens: Tensor, memory: Tensor, groups: RaggedGroups, memory_groups: RaggedGroups) -> Tensor:
         mixed = attend(
@@ -89,8 +90,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.expand = nn.Linear(width, hidden)
-        self.contract = nn.Linear(hidden, width)
+        self.expand = Linear(width, hidden)
+        self.contract = Linear(hidden, width)
         self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:

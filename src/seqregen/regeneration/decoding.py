@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..nn import DecoderLayer, RaggedGroups
+from ..nn.linear import linear
 from ..ragged import offsets_from_lengths, take_positions
 from .network import RegeneratorNetwork
 from .pair_batches import SourceRows
@@ -19,6 +20,8 @@ __all__ = ["Decoded", "DecodingSettings", "decode"]
 
 # Free steps score every item; this many scores are held at once (64 MiB).
 _SCORES_AT_ONCE = 1 << 24
+# Below this share of running decodings the finished ones leave the batch.
+_FEWEST_RUNNING = 0.75
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class DecodingSettings:
     restrictive_prefix: int
     max_length: int
     seed: int
-    rows_at_once: int = 512
+    rows_at_once: int = 256
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,8 @@ class _Chunk:
         self.tokens = tokens[self.row]
         self.open = is_candidate[self.row]
         self.vectors = network.tokens.weight[tokens]
+        # Whether all memories of all rows are in the batch, row by row.
+        self.is_whole = True
         self.unsayable = torch.nonzero(~network.is_sayable)[:, 0]
         self.cache: list[Tensor | None] = [None] * len(self.keys_values)
 
@@ -187,29 +192,34 @@ class _Chunk:
         emitted = torch.full((n, self.max_length + 1), -1, dtype=torch.int64, device=self.device)
         counts = torch.zeros(n, dtype=torch.int64, device=self.device)
         free_steps = torch.zeros(n, dtype=torch.int64, device=self.device)
+        # Places that are decoded still. Finished ones stay in the batch until they are many: leaving is a copy of all.
         active = torch.arange(n, device=self.device)
+        running = torch.ones(n, dtype=torch.bool, device=self.device)
         last = torch.full((n,), self.network.settings.n_items, device=self.device)
         for step in range(self.max_length + 1):
             hidden = self._hidden(last, step)
             chosen = self._restricted(hidden)
-            roams = free[active, step]
+            roams = free[active, step] & running
             if roams.any():
                 chosen[roams] = self._free(hidden[roams], emitted[active[roams], :step])
             free_steps[active] += roams
-            goes_on = chosen != self.network.settings.n_items + 1
-            emitted[active, step] = chosen
-            counts[active] += goes_on
-            if not goes_on.any():
+            emitted[active, step] = torch.where(running, chosen, emitted[active, step])
+            running &= chosen != self.network.settings.n_items + 1
+            counts[active] += running
+            n_running = int(running.sum())
+            if n_running == 0:
                 break
             self.open &= self.tokens != chosen[:, None]
             last = chosen
-            if not goes_on.all():
-                active, last = active[goes_on], last[goes_on]
-                self._keep(goes_on)
+            if n_running < _FEWEST_RUNNING * len(active):
+                active, last = active[running], last[running]
+                self._keep(running)
+                running = running[running]
         # One that never ended is cut: its last item was said in place of the end.
         return emitted.cpu().numpy(), counts.clamp(max=self.max_length).cpu().numpy(), free_steps.cpu().numpy()
 
     def _keep(self, kept: Tensor) -> None:
+        self.is_whole = False
         self.row, self.tokens, self.open = self.row[kept], self.tokens[kept], self.open[kept]
         self.keys_values = [pair[:, kept] for pair in self.keys_values]
         self.cache = [None if pair is None else pair[:, kept] for pair in self.cache]
@@ -219,7 +229,7 @@ class _Chunk:
         for number, layer in enumerate(self._layers()):
             attention = layer.attention
             width = hidden.shape[1]
-            projected = torch.nn.functional.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)
+            projected = linear(hidden, attention.in_proj_weight, attention.in_proj_bias)
             shaped = projected.view(len(hidden), 3, attention.n_heads, 1, -1).transpose(0, 1)
             cached = self.cache[number]
             pair = shaped[1:] if cached is None else torch.cat([cached, shaped[1:]], dim=3)
@@ -240,7 +250,11 @@ class _Chunk:
 
     def _restricted(self, hidden: Tensor) -> Tensor:
         """The best open token of each source."""
-        scores = torch.bmm(self.vectors[self.row], hidden[:, :, None])[:, :, 0]
+        if self.is_whole:
+            by_row = hidden.view(self.n_rows, -1, hidden.shape[1]).transpose(1, 2)
+            scores = torch.bmm(self.vectors, by_row).transpose(1, 2).reshape(len(hidden), -1)
+        else:
+            scores = torch.bmm(self.vectors[self.row], hidden[:, :, None])[:, :, 0]
         best = scores.masked_fill_(~self.open, -torch.inf).argmax(1)
         return self.tokens.gather(1, best[:, None])[:, 0]
 

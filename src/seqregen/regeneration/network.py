@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..nn import DecoderLayer, Dropout, EncoderLayer, look_up
+from ..nn import DecoderLayer, Dropout, EncoderLayer, Linear, look_up
 from .pair_batches import PairBatch
 
 __all__ = ["RegeneratorNetwork", "RegeneratorSettings"]
@@ -60,7 +60,7 @@ class RegeneratorNetwork(nn.Module):
         self.promoter = nn.ModuleList(EncoderLayer(*shape) for _ in range(settings.n_layers))
         self.gate = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, n_memories))
         self.memories = nn.Sequential(
-            nn.Linear(width, n_memories * width), nn.ReLU(), nn.Linear(n_memories * width, n_memories * width)
+            Linear(width, n_memories * width), nn.ReLU(), Linear(n_memories * width, n_memories * width)
         )
         self.dropout = Dropout(settings.dropout)
         # Counted in the state, so that a resumed run has the temperature of an uninterrupted one.
