@@ -167,8 +167,8 @@ def _differentiable(
         scores = scores + offsets
     if wanted is not None and items is not None:
         scores = scores.masked_fill(wanted[:, None] == items, torch.finfo(scores.dtype).min)
-    inputs = [part for part, needed in zip((states, vectors), ctx.needs_input_grad, strict=False) if needed]
-    found = iter(torch.autograd.grad(scores.logsumexp(-1), inputs, gradient, create_graph=True))
-    of_states = next(found) if ctx.needs_input_grad[0] else None
-    of_vectors = next(found) if ctx.needs_input_grad[1] else None
+    # Written out: asked for the gradient of the vectors, torch would follow states that were made of them as well.
+    weighted = torch.softmax(scores, -1) * gradient[:, None]
+    of_states = weighted @ vectors if ctx.needs_input_grad[0] else None
+    of_vectors = weighted.T @ states if ctx.needs_input_grad[1] else None
     return of_states, of_vectors, None, None, None, None
