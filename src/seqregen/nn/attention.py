@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .dropout import Dropout
+from .linear import RECURRING
 
 __all__ = ["RaggedGroups", "Slots", "attend", "group_rows"]
 
@@ -65,16 +66,25 @@ class _Group:
     real: Tensor | None
     is_real: Tensor | None
     same_row: Tensor | None = None
-    masks: dict[bool, Tensor] = field(default_factory=dict)
+    masks: dict[tuple, Tensor] = field(default_factory=dict)
 
-    def mask(self, causal: bool, like: Tensor) -> Tensor:
-        """What is added to the scores of a packed group: -inf between places that must not see each other."""
-        assert self.same_row is not None
-        if causal not in self.masks:
-            seen = self.same_row.tril() if causal else self.same_row
+    def mask(self, causal: bool, n_heads: int, like: Tensor) -> Tensor | None:
+        """What is added to scores (n_rows * n_heads, n_queries, length): -inf where a query must not look."""
+        if self.same_row is None and causal:
+            # Padded keys stand behind every real query: the causal mask hides them, too.
+            return _causal_mask(self.length, like)
+        if self.same_row is None and self.is_real is None:
+            return None
+        key = (causal, n_heads)
+        if key not in self.masks:
+            if self.same_row is not None:
+                seen = self.same_row.tril() if causal else self.same_row
+            else:
+                assert self.is_real is not None
+                seen = self.is_real[:, None, :]
             hidden = torch.zeros(seen.shape, dtype=like.dtype, device=like.device).masked_fill_(~seen, -torch.inf)
-            self.masks[causal] = hidden[:, None]
-        return self.masks[causal]
+            self.masks[key] = hidden.repeat_interleave(n_heads, dim=0)
+        return self.masks[key]
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,8 @@ class Slots:
     Attributes
     ----------
     tokens : int64 Tensor of shape (n_slots,)
-        The token that stands in each slot; in padded ones some token that stands elsewhere, too.
+        The token that stands in each slot; in padded ones some token that stands elsewhere, too. There are a
+        multiple of :data:`seqregen.nn.linear.RECURRING` slots.
     places : int64 Tensor of shape (n_tokens,)
         The slot of each token.
     groups : RaggedGroups
@@ -113,6 +124,8 @@ class RaggedGroups:
         self.n_tokens = int(lengths.sum())
         self.device = device
         self.groups: list[_Group] = []
+        # Tokens behind those of the groups, which belong to no row: they make the numbers of slots recur.
+        self.n_filling = 0
         self._slots: Slots | None = None
         start = 0
         for first, last in bounds:
@@ -171,8 +184,8 @@ class RaggedGroups:
         What stands in the padded places is some token of the group; mask it, or do not read it.
         """
         # One split is one tensor in the backward pass; a slice a group would be one of full size each.
-        parts = tokens.split([group.stop - group.start for group in self.groups])
-        return [_pad(part, group) for part, group in zip(parts, self.groups, strict=True)]
+        parts = tokens.split([*(group.stop - group.start for group in self.groups), self.n_filling])
+        return [_pad(part, group) for part, group in zip(parts, self.groups, strict=False)]
 
     def unpad(self, padded: Sequence[Tensor]) -> Tensor:
         """The inverse of :meth:`pad`."""
@@ -180,6 +193,8 @@ class RaggedGroups:
         for values, group in zip(padded, self.groups, strict=True):
             rows = values.reshape(group.n_rows * group.length, *values.shape[2:])
             flat.append(rows if group.real is None else rows.index_select(0, group.real))
+        if self.n_filling:
+            flat.append(flat[0].new_zeros(self.n_filling, *flat[0].shape[1:]))
         return flat[0] if len(flat) == 1 else torch.cat(flat)
 
 
@@ -194,7 +209,9 @@ def _lay_out(groups: RaggedGroups) -> Slots:
         laid_out.append(replace(group, start=n_slots, stop=n_slots + size, padded=None, real=None))
         n_slots += size
     slots = RaggedGroups(np.zeros(0, dtype=np.int64), [], groups.device)
-    slots.groups, slots.n_tokens = laid_out, n_slots
+    slots.n_filling = -n_slots % RECURRING
+    slots.groups, slots.n_tokens = laid_out, n_slots + slots.n_filling
+    tokens.append(torch.zeros(slots.n_filling, dtype=torch.int64, device=groups.device))
     return Slots(torch.cat(tokens), torch.cat(places), slots)
 
 
@@ -306,21 +323,20 @@ def attend(
     width = queries.shape[-1]
     scale = (width // n_heads) ** -0.5
     mixed = []
-    parts = zip(query_groups.pad(queries * scale), key_groups.pad(keys_values), key_groups.groups, strict=True)
+    parts = zip(query_groups.pad(queries), key_groups.pad(keys_values), key_groups.groups, strict=True)
     for query, key_value, group in parts:
         n_rows, n_queries, _ = query.shape
-        query = query.view(n_rows, n_queries, n_heads, -1).transpose(1, 2)
-        key, value = key_value.view(n_rows, group.length, 2, n_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        scores = query @ key.transpose(-2, -1)
-        if group.same_row is not None:
-            scores = scores + group.mask(causal, scores)
-        elif causal:
-            # Padded keys stand behind every real query: the causal mask hides them, too.
-            scores = scores + _causal_mask(n_queries, scores)
-        elif group.is_real is not None:
-            scores = scores.masked_fill(~group.is_real[:, None, None, :], -torch.inf)
+        query = query.view(n_rows, n_queries, n_heads, -1).transpose(1, 2).reshape(n_rows * n_heads, n_queries, -1)
+        by_head = key_value.view(n_rows, group.length, 2, n_heads, -1).permute(2, 0, 3, 1, 4)
+        key, value = by_head.reshape(2, n_rows * n_heads, group.length, -1).unbind(0)
+        hidden = group.mask(causal, n_heads, query)
+        if hidden is None:
+            scores = torch.bmm(query, key.transpose(1, 2)) * scale
+        else:
+            scores = torch.baddbmm(hidden, query, key.transpose(1, 2), alpha=scale)
         weights = dropout(torch.softmax(scores, dim=-1))
-        mixed.append((weights @ value).transpose(1, 2).reshape(n_rows, n_queries, width))
+        by_head = torch.bmm(weights, value).view(n_rows, n_heads, n_queries, -1)
+        mixed.append(by_head.transpose(1, 2).reshape(n_rows, n_queries, width))
     return query_groups.unpad(mixed)
 
 

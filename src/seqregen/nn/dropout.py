@@ -43,18 +43,23 @@ class RandomMasks:
 
         The rate is kept to one part in 65,536.
         """
+        kept, scale = self.draw_kept(like, rate)
+        return kept.mul_(scale)
+
+    def draw_kept(self, like: Tensor, rate: float) -> tuple[Tensor, float]:
+        """The same as a mask of 0 and 1, and the factor of what is kept."""
         n_levels = 1 << 8 if float(rate * (1 << 8)).is_integer() else _LEVELS
         threshold = min(round(rate * n_levels), n_levels - 1)
         scale = n_levels / (n_levels - threshold)
         if self._generator is not None:
             draws = torch.rand(like.shape, generator=self._generator, device=like.device)
-            return (draws >= threshold / n_levels).to(like.dtype).mul_(scale)
+            return (draws >= threshold / n_levels).to(like.dtype), scale
         dtype = np.int8 if n_levels == 1 << 8 else np.int16
         words = self._words.random_raw(-(-like.numel() * np.dtype(dtype).itemsize // 8))
         # As signed integers the levels start at minus half their number.
         levels = torch.from_numpy(words.view(dtype)[: like.numel()]).view(like.shape)
         kept = torch.empty(like.shape, dtype=like.dtype)
-        return torch.ge(levels, threshold - n_levels // 2, out=kept).mul_(scale)
+        return torch.ge(levels, threshold - n_levels // 2, out=kept), scale
 
     def draw_seed(self) -> int:
         """A seed for a generator that draws by itself, between 0 and 2**63 - 1."""
@@ -78,9 +83,19 @@ class Dropout(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return values
+        return values * self._masks().draw(values, self.rate)
+
+    def added(self, residual: Tensor, values: Tensor) -> Tensor:
+        """``residual + self(values)`` in one operation."""
+        if not self.training or self.rate == 0:
+            return residual + values
+        kept, scale = self._masks().draw_kept(values, self.rate)
+        return torch.addcmul(residual, values, kept, value=scale)
+
+    def _masks(self) -> RandomMasks:
         if self.masks is None:
             raise RuntimeError("no masks to drop with: call use_masks(network, RandomMasks(...)) before training.")
-        return values * self.masks.draw(values, self.rate)
+        return self.masks
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Linear", "linear"]
+__all__ = ["RECURRING", "Linear", "linear"]
 
 # Below so many rows the calls cost more than the product gains.
 _FEWEST_ROWS = 64
-# oneDNN prepares every new shape for a quarter of a millisecond, and in training nearly every batch is one: there,
-# products of fewer multiplications are left to torch.
+# oneDNN prepares every new shape for a quarter of a millisecond, and keeps a thousand. In training, numbers of rows
+# are taken to come again where they are multiples of this; else products of few multiplications are left to torch.
+RECURRING = 64
 _FEWEST_IN_TRAINING = 1 << 26
 
 
@@ -99,11 +100,17 @@ def _suits_onednn(values: Tensor, weight: Tensor) -> bool:
         values.device.type == "cpu"
         and values.dtype == weight.dtype == torch.float32
         and values.numel() >= _FEWEST_ROWS * values.shape[-1]
-        and (not torch.is_grad_enabled() or values.numel() * weight.shape[0] >= _FEWEST_IN_TRAINING)
+        and _pays_for_its_shape(values, weight)
         and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
         and _onednn_product() is not None
     )
+
+
+def _pays_for_its_shape(values: Tensor, weight: Tensor) -> bool:
+    if not torch.is_grad_enabled() or values.numel() % (RECURRING * values.shape[-1]) == 0:
+        return True
+    return values.numel() * weight.shape[0] >= _FEWEST_IN_TRAINING
 
 
 class Linear(nn.Linear):

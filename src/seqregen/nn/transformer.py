@@ -122,8 +122,8 @@ class EncoderLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor, groups: RaggedGroups, causal: bool) -> Tensor:
-        tokens = self.attention_norm(tokens + self.dropout(self.attention(tokens, groups, causal)))
-        return self.feed_forward_norm(tokens + self.dropout(self.feed_forward(tokens)))
+        tokens = self.attention_norm(self.dropout.added(tokens, self.attention(tokens, groups, causal)))
+        return self.feed_forward_norm(self.dropout.added(tokens, self.feed_forward(tokens)))
 
     def last(self, tokens: Tensor, groups: RaggedGroups, last: Tensor) -> Tensor:
         """What the layer makes of the last token of each row, (n_rows, width), and of no other.
@@ -137,8 +137,10 @@ class EncoderLayer(nn.Module):
             Where the last tokens stand.
         """
         ones = tokens.index_select(0, last)
-        ones = self.attention_norm(ones + self.dropout(self.attention.of_one(ones, tokens, groups.one_a_row(), groups)))
-        return self.feed_forward_norm(ones + self.dropout(self.feed_forward(ones)))
+        ones = self.attention_norm(
+            self.dropout.added(ones, self.attention.of_one(ones, tokens, groups.one_a_row(), groups))
+        )
+        return self.feed_forward_norm(self.dropout.added(ones, self.feed_forward(ones)))
 
 
 class DecoderLayer(nn.Module):
@@ -166,10 +168,12 @@ class DecoderLayer(nn.Module):
         memory_groups: RaggedGroups,
         self_groups: RaggedGroups | None = None,
     ) -> Tensor:
-        tokens = self.attention_norm(tokens + self.dropout(self.attention(tokens, self_groups or groups, causal=True)))
+        tokens = self.attention_norm(
+            self.dropout.added(tokens, self.attention(tokens, self_groups or groups, causal=True))
+        )
         looked_up = self.memory_attention(tokens, memory, groups, memory_groups)
-        tokens = self.memory_norm(tokens + self.dropout(looked_up))
-        return self.feed_forward_norm(tokens + self.dropout(self.feed_forward(tokens)))
+        tokens = self.memory_norm(self.dropout.added(tokens, looked_up))
+        return self.feed_forward_norm(self.dropout.added(tokens, self.feed_forward(tokens)))
 
 
 def initialize(network: nn.Module, generator: torch.Generator, scale: float = 0.02) -> None:
