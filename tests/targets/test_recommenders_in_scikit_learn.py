@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from small_modules import Recurrent
 
-from seqregen import DatasetRegenerator, PatternMiner, RegeneratedRecommender
+from seqregen import DatasetPersonalizer, DatasetRegenerator, PatternMiner, RegeneratedRecommender
 from seqregen.metrics import ranking_scorer, ranking_scorers
 from seqregen.model_selection import LeaveLastOut, leave_one_out
 from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, SequentialRecommender, TorchTarget
@@ -175,6 +175,10 @@ RECOMMENDER_FAILURES = {
 TORCH_FAILURES = RECOMMENDER_FAILURES | {
     "check_do_not_raise_errors_in_init_or_set_params": "**module_params takes names that begin with module__ alone",
 }
+PERSONALIZER_FAILURES = RECOMMENDER_FAILURES | {
+    "check_transformer_general": OTHER_LENGTHS,
+    "check_transformer_preserve_dtypes": A_DATASET,
+}
 ADDING_FAILURES = {
     "check_n_features_in_after_fitting": OTHER_LENGTHS,
     "check_pipeline_consistency": ROWS_ARE_ADDED,
@@ -209,6 +213,9 @@ def checked_estimators() -> list:
         GNN(max_length=5, n_negatives=4, **tiny),
         CL4SRec(max_length=5, n_negatives=4, **tiny),
         TorchTarget(Recurrent, max_length=5, n_negatives=4, max_epochs=1, random_state=0),
+        DatasetPersonalizer(
+            SASRec(max_length=5, n_negatives=4, **(tiny | {"max_epochs": 2})), warmup_epochs=0, update_every=1
+        ),
         regenerator,
         clone(regenerator).set_params(include=("original",)),
     ]
@@ -219,10 +226,13 @@ def expected_failures(estimator) -> dict[str, str]:
         return TORCH_FAILURES
     if isinstance(estimator, SequentialRecommender):
         return RECOMMENDER_FAILURES
+    if isinstance(estimator, DatasetPersonalizer):
+        return PERSONALIZER_FAILURES
     return ADDING_FAILURES if "regenerated" in estimator.include else KEEPING_FAILURES
 
 
 @pytest.mark.filterwarnings("ignore:.*stops on a plateau of the training loss:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*no mined or regenerated rows:UserWarning")
 @pytest.mark.filterwarnings("ignore::seqregen.inputs.UnseenItemsWarning")
 @pytest.mark.filterwarnings("ignore:.*no .*pair to learn from:UserWarning")
 @pytest.mark.filterwarnings("ignore:no pattern of two or more items:UserWarning")

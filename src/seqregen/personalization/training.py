@@ -124,7 +124,16 @@ class Personalization:
 
     def joined(self, task: TrainingTask) -> TrainingTask:
         """The task with a weighting network beside its own."""
-        return _Join(self._settings, task, self._dev_rows).task(self)
+        join = _Join(self._settings, task, self._dev_rows)
+        if self._settings.optimize == "joint":
+            self.outer = None
+        else:
+            # How long a refit is has been found by the training before it.
+            if not hasattr(self, "weighting"):
+                join.require_updates()
+            self.outer = join.outer_updates()
+        self.weighting = join.weighting
+        return join.task(self.outer)
 
 
 def _require_targets(rows: SequenceDataset, what: str) -> None:
@@ -169,30 +178,32 @@ class _Join:
         weighting.draw_weights(torch.Generator().manual_seed(int(seed)))
         return weighting.to(original.device)
 
-    def task(self, owner: Personalization) -> TrainingTask:
-        original, outer = self.original, None
-        if self.settings.optimize == "joint":
+    def task(self, outer: OuterUpdates | None) -> TrainingTask:
+        """The original task with both networks in it."""
+        if outer is None:
             self.weighting.temperature.requires_grad_(True)
-        else:
-            self._require_updates()
-            outer = OuterUpdates(self._outer_parameters(), self.hypergradient, self.settings.outer_plan)
-            self._try_out(outer)
-        owner.weighting, owner.outer = self.weighting, outer
         return replace(
-            original,
-            trained=_Together(original.network, self.weighting),
+            self.original,
+            trained=_Together(self.original.network, self.weighting),
             loss=self.loss,
             evaluate=self.evaluate,
             begin_epoch=self.begin_epoch,
             outer=outer,
         )
 
+    def outer_updates(self) -> OuterUpdates:
+        """Updates of the weighting network, which work: one has been tried."""
+        outer = OuterUpdates(self._outer_parameters(), self.hypergradient, self.settings.outer_plan)
+        self._try_out(outer)
+        return outer
+
     def _outer_parameters(self) -> list[nn.Parameter]:
         # Under weight decay the temperature shrinks without a gradient, as it does in the published code.
         shrinks = self.settings.temperature_schedule == "weight_decay"
         return [*self.weighting.layers, *([self.weighting.temperature] if shrinks else [])]
 
-    def _require_updates(self) -> None:
+    def require_updates(self) -> None:
+        """Refuse a training in which no update is due."""
         settings, original = self.settings, self.original
         if settings.outer_plan.n_updates(original.n_batches, original.n_epochs):
             return
@@ -283,11 +294,11 @@ class _Join:
 
     def _hypergradient_of(self, n_dev: int, n_train: int, random: np.random.Generator) -> Sequence[Tensor | None]:
         settings = self.settings
+        dev_loss = self._unweighted(self._drawn(self.dev, n_dev, random), random, self.dev)
+        gradients = losses_gradient(dev_loss, self.parameters)
+        # Its graph is not kept while the other one is made.
+        del dev_loss
         with second_order_kernels():
-            dev_loss = self._unweighted(self._drawn(self.dev, n_dev, random), random, self.dev)
-            gradients = losses_gradient(dev_loss, self.parameters)
-            # The graph is not kept while the other one is made.
-            del dev_loss
             found = through_minimum(
                 gradients,
                 self._weighted(self._drawn(self.original.part, n_train, random), random, counted=False),

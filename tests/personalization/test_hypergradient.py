@@ -1,0 +1,164 @@
+"""The hypergradient against closed forms and finite differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from seqregen.personalization import implicit_gradient, second_order_kernels
+
+
+class Quadratic:
+    """L_train = θᵀAθ/2 - φᵀBθ and L_dev = |θ - c|²/2, in double precision, with θ anywhere."""
+
+    def __init__(self) -> None:
+        random = torch.Generator().manual_seed(0)
+        root = torch.randn(5, 5, generator=random, dtype=torch.float64)
+        self.curvature = root @ root.T / 5 + 0.5 * torch.eye(5, dtype=torch.float64)
+        self.mixed = torch.randn(3, 5, generator=random, dtype=torch.float64)
+        self.centre = torch.randn(5, generator=random, dtype=torch.float64)
+        self.theta = torch.randn(5, generator=random, dtype=torch.float64).requires_grad_()
+        self.phi = torch.randn(3, generator=random, dtype=torch.float64).requires_grad_()
+
+    def gradient(self, n_terms, step, **settings) -> torch.Tensor:
+        train = self.theta @ self.curvature @ self.theta / 2 - self.phi @ self.mixed @ self.theta
+        dev = ((self.theta - self.centre) ** 2).sum() / 2
+        (found,) = implicit_gradient(dev, train, [self.theta], [self.phi], n_terms, step, **settings)
+        return found
+
+    @property
+    def dev_gradient(self) -> torch.Tensor:
+        return (self.theta - self.centre).detach()
+
+
+@pytest.mark.parametrize("step", [1e-3, 0.3])
+@pytest.mark.parametrize("n_terms", [0, 1, 2, 3, 7])
+def test_each_number_of_terms_equals_the_closed_form(n_terms, step):
+    problem = Quadratic()
+    bracket = torch.eye(5, dtype=torch.float64) - step * problem.curvature
+    series = sum(torch.linalg.matrix_power(bracket, power) for power in range(n_terms + 1))
+    expected = problem.mixed @ series @ problem.dev_gradient
+    torch.testing.assert_close(problem.gradient(n_terms, step), expected, rtol=1e-9, atol=1e-9)
+    scaled = problem.gradient(n_terms, step, scaled=True)
+    torch.testing.assert_close(scaled, step * expected, rtol=1e-9, atol=1e-9)
+
+
+def test_many_scaled_terms_are_the_exact_inverse():
+    problem = Quadratic()
+    expected = problem.mixed @ torch.linalg.solve(problem.curvature, problem.dev_gradient)
+    torch.testing.assert_close(problem.gradient(400, 0.3, scaled=True), expected, rtol=1e-6, atol=1e-6)
+    assert not torch.allclose(problem.gradient(5, 0.3, scaled=True), expected, rtol=1e-3)
+
+
+def test_a_measured_step_suits_the_curvature():
+    # Of a multiple of the identity one term is the inverse already.
+    theta = torch.tensor([1.0, 2.0], requires_grad=True)
+    phi = torch.tensor([1.0, 0.0], requires_grad=True)
+    (found,) = implicit_gradient(
+        theta.sum(), 50 * (theta**2).sum() - phi @ theta, [theta], [phi], n_terms=1, step=None, scaled=True
+    )
+    torch.testing.assert_close(found, torch.tensor([0.01, 0.01]))
+
+
+def test_a_flat_loss_ends_the_series():
+    theta, phi = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    (found,) = implicit_gradient(theta.sum(), -(phi * theta).sum(), [theta], [phi], n_terms=3, step=None)
+    torch.testing.assert_close(found, 4 * torch.ones(2))
+
+
+def test_parameters_that_a_loss_does_not_see_count_with_zero():
+    theta, unseen, linear = (torch.ones(2, requires_grad=True) for _ in range(3))
+    phi, free = torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)
+    train = (theta**2).sum() - (phi * theta).sum() + linear.sum()
+    dev = theta.sum() + linear.sum()
+    found = implicit_gradient(dev, train, [theta, unseen, linear], [phi, free], n_terms=1, step=0.1)
+    torch.testing.assert_close(found, [1.8 * torch.ones(2), torch.zeros(3)])
+    # Nothing of the training loss is curved.
+    found = implicit_gradient(dev, linear.sum(), [theta, linear], [phi], n_terms=2, step=0.1)
+    torch.testing.assert_close(found, [torch.zeros(2)])
+
+
+def test_nothing_is_left_in_grad():
+    problem = Quadratic()
+    problem.gradient(3, 0.1)
+    assert problem.theta.grad is None
+    assert problem.phi.grad is None
+
+
+class Toy:
+    """A small network with weighted training samples, trained to its minimum by Newton's method."""
+
+    def __init__(self) -> None:
+        random = np.random.default_rng(0)
+        self.inputs, self.dev_inputs = (torch.from_numpy(random.normal(size=(n, 2))) for n in (12, 9))
+        self.targets, self.dev_targets = (torch.from_numpy(random.normal(size=n)) for n in (12, 9))
+        self.start = torch.from_numpy(random.normal(size=9) / 3)
+
+    def outputs(self, theta, inputs) -> torch.Tensor:
+        hidden = torch.tanh(inputs @ theta[:6].view(2, 3))
+        return hidden @ theta[6:]
+
+    def train_loss(self, theta, phi) -> torch.Tensor:
+        losses = (self.outputs(theta, self.inputs) - self.targets) ** 2
+        return (torch.sigmoid(phi) * losses).mean() + 0.05 * (theta**2).sum()
+
+    def dev_loss(self, theta) -> torch.Tensor:
+        return ((self.outputs(theta, self.dev_inputs) - self.dev_targets) ** 2).mean()
+
+    def minimum(self, phi, start) -> torch.Tensor:
+        theta = start
+        for _ in range(300):
+            slope = torch.autograd.functional.jacobian(lambda place: self.train_loss(place, phi), theta)
+            curvature = torch.autograd.functional.hessian(lambda place: self.train_loss(place, phi), theta)
+            if slope.norm() < 1e-12:
+                break
+            damped = curvature + (0.5 if slope.norm() > 1e-2 else 0.0) * torch.eye(9, dtype=theta.dtype)
+            theta = theta - torch.linalg.solve(damped, slope)
+        assert slope.norm() < 1e-10
+        assert torch.linalg.eigvalsh(curvature).min() > 0
+        return theta
+
+
+def test_finite_differences_through_training_agree():
+    toy, phi = Toy(), torch.zeros(12, dtype=torch.float64)
+    minimum = toy.minimum(phi, toy.start)
+    theta, hyper = minimum.clone().requires_grad_(), phi.clone().requires_grad_()
+    (found,) = implicit_gradient(
+        toy.dev_loss(theta), toy.train_loss(theta, hyper), [theta], [hyper], n_terms=1000, step=0.2, scaled=True
+    )
+    shift = 1e-4 * torch.eye(12, dtype=torch.float64)
+    expected = torch.stack(
+        [
+            toy.dev_loss(toy.minimum(phi + row, minimum)) - toy.dev_loss(toy.minimum(phi - row, minimum))
+            for row in shift
+        ]
+    ) / 2e-4  # fmt: skip
+    assert torch.equal(found.sign(), expected.sign())
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-6)
+    # Without the Hessian the direction is another one.
+    (first_order,) = implicit_gradient(toy.dev_loss(theta), toy.train_loss(theta, hyper), [theta], [hyper], n_terms=0)
+    assert not torch.allclose(first_order / first_order.norm(), expected / expected.norm(), atol=0.05)
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_recurrent_layers_of_torch_can_be_differentiated_twice(kind):
+    layer, scale = kind(3, 4, batch_first=True), torch.ones((), requires_grad=True)
+    with second_order_kernels():
+        loss = scale * layer(torch.ones(2, 5, 3))[0].square().sum()
+    dev_loss = layer(torch.zeros(2, 5, 3))[0].sum()
+    (found,) = implicit_gradient(dev_loss, loss, list(layer.parameters()), [scale])
+    assert found.isfinite()
+    assert found != 0
+
+
+def test_fused_attention_of_torch_can_be_differentiated_twice():
+    layer, scale = nn.MultiheadAttention(4, 2, batch_first=True), torch.ones((), requires_grad=True)
+    values = torch.linspace(-1, 1, 24).view(2, 3, 4)
+    with second_order_kernels():
+        loss = scale * layer(values, values, values, need_weights=False)[0].square().sum()
+    dev_loss = layer(values, values, values, need_weights=False)[0].sum()
+    (found,) = implicit_gradient(dev_loss, loss, list(layer.parameters()), [scale])
+    assert found.isfinite()
+    assert found != 0

@@ -1,0 +1,304 @@
+"""DatasetPersonalizer: weights, modes, repeatability, and its place in scikit-learn."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from small_modules import BothWays, LeftPadded, Recurrent
+
+from seqregen import DatasetPersonalizer, Origin, PatternMiner, RegeneratedRecommender, SequenceDataset
+from seqregen.model_selection import LeaveLastOut
+from seqregen.ragged import position_in_row
+from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, TorchTarget
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*within the warm-up of:UserWarning")
+
+
+def targets_of(data) -> np.ndarray:
+    return position_in_row(data.offsets) > 0
+
+
+def of_origin(data, *origins) -> np.ndarray:
+    return np.repeat(np.isin(data.origin, origins), data.lengths)
+
+
+def assert_same(first, second) -> None:
+    np.testing.assert_array_equal(first.weights_, second.weights_)
+    for ours, theirs in zip(
+        first.recommender_.network_.parameters(), second.recommender_.network_.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    timeless = [
+        [{name: value for name, value in record.items() if "seconds" not in name} for record in fitted.history_]
+        for fitted in (first, second)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+MODELS = {
+    "SASRec": SASRec,
+    "GRU4Rec": GRU4Rec,
+    "FMLP": FMLP,
+    "GNN": GNN,
+    "CL4SRec": CL4SRec,
+    "recurrent": lambda **sizes: TorchTarget(Recurrent, **only_training(sizes)),
+    "attention": lambda **sizes: TorchTarget(LeftPadded, padding="left", **only_training(sizes)),
+    "last state": lambda **sizes: TorchTarget(BothWays, output="last", **only_training(sizes)),
+}
+
+
+def only_training(sizes) -> dict:
+    of_networks = ("embedding_dim", "n_layers", "hidden_dim", "dropout")
+    return {name: value for name, value in sizes.items() if name not in of_networks}
+
+
+@pytest.mark.parametrize("optimize", ["bilevel", "first_order", "joint"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_target_gets_weights(tiny, sizes, mined, name, optimize):
+    model = MODELS[name](loss="bce", **(sizes | {"batch_size": 128, "max_epochs": 3}))
+    personalizer = tiny(model, optimize=optimize).fit(mined)
+    assert (personalizer.n_updates_ > 0) == (optimize != "joint")
+    assert personalizer.n_skipped_ == 0
+    weights = personalizer.weights_
+    learnt = weights[targets_of(mined) & of_origin(mined, Origin.ORIGINAL)]
+    assert ((learnt > 0) & (learnt < 1)).all()
+    assert len(np.unique(learnt)) > 3
+    assert (weights[of_origin(mined, Origin.MINED)] == 1).all()
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "ce", "gbce", "bpr"])
+def test_every_loss_can_be_differentiated_twice(tiny, mined, loss):
+    personalizer = tiny(recommender__loss=loss, recommender__max_epochs=2).fit(mined)
+    assert personalizer.n_updates_ > 0
+    assert personalizer.n_skipped_ == 0
+
+
+def test_weights_stand_where_they_belong(tiny, mined):
+    personalizer = tiny().fit(mined)
+    weighted = personalizer.transform(mined)
+    np.testing.assert_array_equal(weighted.weights, personalizer.weights_)
+    assert weighted.weights.dtype == np.float32
+    assert weighted.replace(weights=None) == mined
+    assert (weighted.weights[~targets_of(mined)] == 1).all()
+    # A weight belongs to the item and what is before it, wherever the row stands.
+    row = int(np.flatnonzero(mined.lengths == 4)[0])
+    alone = SequenceDataset.from_sequences([mined[row]], vocabulary=mined.vocabulary)
+    np.testing.assert_allclose(personalizer.transform(alone).weights, weighted[row : row + 1].weights, rtol=1e-5)
+    shorter = SequenceDataset.from_sequences([mined[row][:3]], vocabulary=mined.vocabulary)
+    np.testing.assert_allclose(personalizer.transform(shorter).weights, weighted[row : row + 1].weights[:3], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "learnt"),
+    [((), (0, 1)), (("original",), (1,)), (("mined", "regenerated"), (0,)), (["mined"], (0,))],
+)
+def test_rows_of_fixed_origins_weigh_exactly_one(tiny, mined, fixed, learnt):
+    weights = tiny(fixed=fixed).fit(mined).weights_
+    free = of_origin(mined, *learnt) & targets_of(mined)
+    assert (weights[free] < 1).all()
+    assert (weights[~free] == 1).all()
+
+
+def test_weights_that_are_there_already_are_factors(tiny, mined):
+    given = np.random.default_rng(0).uniform(0.5, 3, mined.n_interactions).astype(np.float32)
+    plain, twice = tiny().fit(mined), tiny().fit(mined.replace(weights=np.full_like(given, 2)))
+    # Twice the losses are not twice the steps of Adam, but the mean loss is twice as large at the start.
+    assert twice.history_[0]["loss"] == pytest.approx(2 * plain.history_[0]["loss"], rel=1e-3)
+    np.testing.assert_allclose(plain.transform(mined.replace(weights=given)).weights, plain.weights_ * given)
+
+
+def test_rows_longer_than_the_model_reads_get_weights_everywhere(tiny, mined):
+    personalizer = tiny().fit(mined)
+    length = personalizer.recommender_.max_length
+    row = np.tile(mined.vocabulary, 2)[: 2 * length + 4]
+    long = SequenceDataset.from_sequences([row], vocabulary=mined.vocabulary)
+    weights = personalizer.transform(long).weights
+    assert ((weights[1:] > 0) & (weights[1:] < 1)).all()
+
+    def alone(start, stop):
+        piece = SequenceDataset.from_sequences([row[start:stop]], vocabulary=mined.vocabulary)
+        return personalizer.transform(piece).weights[1:]
+
+    np.testing.assert_allclose(weights[-length:], alone(-length - 1, None), rtol=1e-5)
+    np.testing.assert_allclose(weights[4:-length], alone(3, -length), rtol=1e-5)
+    np.testing.assert_allclose(weights[1:4], alone(0, 4), rtol=1e-5)
+
+
+# Modes
+
+
+def test_trained_jointly_the_weights_collapse(tiny, mined):
+    settings = {
+        "fixed": (), "temperature": 1.0, "warmup_epochs": 0, "recommender__learning_rate": 0.02,
+        "recommender__max_epochs": 15, "recommender__patience": 15,
+    }  # fmt: skip
+    joint, bilevel = (tiny(optimize=name, **settings).fit(mined) for name in ("joint", "bilevel"))
+    assert joint.history_[-1]["mean_weight"] < 0.05
+    assert bilevel.history_[-1]["mean_weight"] > 0.3
+    best = [max(record["ndcg@20"] for record in model.history_) for model in (joint, bilevel)]
+    assert joint.history_[-1]["ndcg@20"] < 0.85 * bilevel.history_[-1]["ndcg@20"]
+    assert best[0] < best[1]
+
+
+def test_no_terms_are_the_first_order_rule(tiny, mined):
+    assert_same(tiny(n_neumann_terms=0).fit(mined), tiny(optimize="first_order").fit(mined))
+    other = tiny(n_neumann_terms=2, neumann_step=0.5).fit(mined)
+    assert not np.array_equal(other.weights_, tiny(n_neumann_terms=0).fit(mined).weights_)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"detach_states": False},
+        {"normalize": "weight"},
+        {"features": "state_and_target"},
+        {"noise": False},
+        {"dev": "original"},
+        {"dev": "held_out", "held_out_share": 0.2},
+        {"dev_batch_size": 4},
+        {"neumann_step": None, "neumann_scaled": True},
+        {"temperature_schedule": "exponential", "temperature_decay": 0.5},
+        {"temperature_schedule": "weight_decay", "weight_decay": 0.1},
+        {"momentum": 0.0},
+        {"hidden_dim": 3},
+    ],
+    ids=str,
+)
+def test_every_choice_changes_the_weights(tiny, mined, changes):
+    changed = tiny(**changes).fit(mined)
+    assert changed.n_updates_ > 0
+    assert not np.allclose(changed.weights_, tiny().fit(mined).weights_, rtol=1e-6, atol=0)
+
+
+def test_what_nothing_is_detached_from_is_trained_otherwise(tiny, mined):
+    attached, detached = (
+        tiny(detach_states=detach, learning_rate=1e-12, weight_decay=0.0, noise=False).fit(mined)
+        for detach in (False, True)
+    )
+    assert attached.history_[1]["loss"] != detached.history_[1]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "temperature"),
+    [
+        ({}, 10.0),
+        ({"temperature_schedule": "exponential", "temperature_decay": 0.5}, 10 * 0.5**6),
+        ({"temperature_schedule": "exponential", "temperature_decay": 0.5, "temperature_floor": 3.0}, 3.0),
+        # One step without momentum is a factor of 1 - learning_rate * weight_decay.
+        ({"temperature_schedule": "weight_decay", "weight_decay": 0.1, "momentum": 0.0}, 10 * 0.95**6),
+    ],
+)
+def test_the_temperature_follows_its_schedule(tiny, mined, changes, temperature):
+    n_batches = -(-int((mined.lengths > 1).sum()) // 32)
+    settings = {"warmup_epochs": 0, "update_every": n_batches, "recommender__max_epochs": 6, "temperature_floor": 0.01}
+    personalizer = tiny(**(settings | changes)).fit(mined)
+    assert personalizer.history_[-1]["updates"] == 6
+    assert personalizer.history_[-1]["temperature"] == pytest.approx(temperature, rel=1e-4)
+
+
+def test_the_warm_up_is_plain_training(tiny, mined):
+    personalizer = tiny(warmup_epochs=3).fit(mined)
+    plain = personalizer.recommender_.__class__(**personalizer.recommender.get_params()).fit(mined)
+    ours, theirs = ([record["loss"] for record in fitted.history_] for fitted in (personalizer, plain))
+    assert ours[:3] == pytest.approx(theirs[:3], rel=1e-6)
+    assert ours[3] < 0.95 * theirs[3]
+    assert [record["updates"] for record in personalizer.history_][:3] == [0, 0, 0]
+    assert "mean_weight" not in personalizer.history_[2]
+
+
+def test_the_best_epochs_weights_are_kept(tiny, mined):
+    settings = {"warmup_epochs": 0, "recommender__learning_rate": 0.02}
+    longer = tiny(recommender__max_epochs=12, recommender__patience=12, **settings).fit(mined)
+    best = longer.recommender_.best_epoch_
+    assert best < 11
+    shorter = tiny(recommender__max_epochs=best + 1, recommender__patience=12, **settings).fit(mined)
+    np.testing.assert_array_equal(longer.weights_, shorter.weights_)
+
+
+def test_refitting_trains_the_weights_again(tiny, mined):
+    personalizer = tiny(recommender__refit=True).fit(mined)
+    assert len(personalizer.recommender_.refit_history_) == personalizer.recommender_.best_epoch_ + 1
+    assert personalizer.recommender_.refit_history_[-1]["updates"] == personalizer.n_updates_ > 0
+
+
+def test_the_reference_is_the_published_script():
+    published = DatasetPersonalizer.reference(SASRec.reference()).get_params(deep=False)
+    expected = {
+        "optimize": "bilevel", "update_every": 30, "n_neumann_terms": 3, "neumann_step": 1e-3, "neumann_scaled": False,
+        "warmup_epochs": 11, "fixed": ("mined",), "features": "state", "hidden_dim": 64, "temperature": 10.0,
+        "temperature_schedule": "weight_decay", "temperature_floor": 1.0, "noise": True, "detach_states": False,
+        "normalize": "count", "learning_rate": 1e-3, "momentum": 0.9, "weight_decay": 1e-3, "clip_norm": 10.0,
+        "dev": "train", "dev_batch_size": None,
+    }  # fmt: skip
+    assert {name: published[name] for name in expected} == expected
+    assert DatasetPersonalizer.reference(SASRec(embedding_dim=32), momentum=0.5).momentum == 0.5
+
+
+# Repeatability, and scikit-learn
+
+
+def test_one_seed_gives_one_result(tiny, mined):
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    state = torch.get_rng_state()
+    first = tiny().fit(mined)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    np.random.seed(2)  # noqa: NPY002
+    assert_same(first, clone(first).fit(mined, y=np.arange(len(mined))))
+    assert not np.array_equal(first.weights_, tiny(recommender__random_state=1).fit(mined).weights_)
+
+
+def test_it_ranks_as_its_recommender_does(tiny, mined, split):
+    X, y = split
+    personalizer = tiny().fit(mined)
+    model = personalizer.recommender_
+    assert personalizer.score(X, y) == model.score(X, y) > 0
+    np.testing.assert_array_equal(personalizer.predict(mined, k=3), model.predict(mined, k=3))
+    np.testing.assert_array_equal(personalizer.rank(X, y), model.rank(X, y))
+    np.testing.assert_array_equal(personalizer.decision_function(X), model.decision_function(X))
+    np.testing.assert_array_equal(personalizer.vocabulary_, mined.vocabulary)
+    moved = pickle.loads(pickle.dumps(personalizer))
+    np.testing.assert_array_equal(moved.predict(X), personalizer.predict(X))
+    assert moved.transform(mined) == personalizer.transform(mined)
+
+
+def test_nested_parameters_and_searches(tiny, split):
+    X, y = split
+    pipeline = make_pipeline(PatternMiner(window=3, random_state=0), tiny(recommender__max_epochs=2))
+    assert pipeline.get_params()["datasetpersonalizer__recommender__loss"] == "bce"
+    grid = {"datasetpersonalizer__recommender__loss": ["bce", "ce"]}
+    search = GridSearchCV(pipeline, grid, cv=LeaveLastOut(), error_score="raise").fit(X, y)
+    assert search.predict(X).shape == (60, 10)
+    assert tiny().recommender.loss == "bce"
+
+
+def test_in_front_of_another_model(tiny, sizes, split):
+    X, y = split
+    alone = GRU4Rec(loss="bce", **sizes)
+    pipeline = make_pipeline(PatternMiner(window=3, random_state=0), tiny(), alone).fit(X)
+    by_hand = clone(alone).fit(pipeline[:-1].transform(X))
+    np.testing.assert_array_equal(pipeline.predict(X), by_hand.predict(X))
+    assert pipeline.score(X, y) == by_hand.score(X, y)
+
+
+def test_as_the_recommender_of_the_whole_path(tiny, split):
+    X, y = split
+    raw = X.histories()
+    model = RegeneratedRecommender(PatternMiner(window=3, random_state=0), tiny()).fit(raw)
+    assert model.recommender_.n_updates_ > 0
+    assert model.score(raw, y) == model.recommender_.recommender_.score(raw, y)
+    assert model.decision_function(raw).shape == (60, 24)
+
+
+def test_a_personalizer_leaves_no_warning_behind(tiny, mined):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny(warmup_epochs=0).fit_transform(mined)

@@ -1,0 +1,282 @@
+"""Updates of the weights inside the training loop: their step, what is skipped, and going on after an interruption."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seqregen import Origin
+from seqregen.nn import RandomMasks, use_masks
+from seqregen.nn.embedding import accumulating_gradients, is_accumulating
+from seqregen.personalization import training
+from seqregen.personalization.training import Personalization
+from seqregen.targets import base
+from seqregen.training import OuterPlan, OuterUpdates, TrainingPlan
+
+CPU = torch.device("cpu")
+
+
+def outer_of(gradients, **plan) -> tuple[torch.nn.Parameter, OuterUpdates]:
+    parameter = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    found = iter(gradients)
+    settings = {"every": 1, "first_epoch": 0} | plan
+    return parameter, OuterUpdates([parameter], lambda random: [next(found)], OuterPlan(**settings))
+
+
+def test_the_step_is_that_of_gradient_descent_with_momentum():
+    gradients = [torch.tensor([1.0, 2.0]), torch.tensor([-1.0, 0.5]), torch.tensor([300.0, 400.0])]
+    settings = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.01}
+    ours, outer = outer_of(gradients, clip=10.0, **settings)
+    twin = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = torch.optim.SGD([twin], lr=0.1, momentum=0.9, weight_decay=0.01)
+    for step, gradient in enumerate(gradients):
+        outer.after_step(step + 1, 0, np.random.default_rng(0))
+        # The last one is longer than 10 and is scaled down.
+        twin.grad = gradient * min(1.0, 10 / gradient.norm().item())
+        optimizer.step()
+        torch.testing.assert_close(ours.data, twin.data)
+    assert (outer.n_updates, outer.n_skipped) == (3, 0)
+    assert ours.grad is None
+    assert not ours.requires_grad
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1001.0])
+def test_a_bad_gradient_is_counted_and_never_applied(bad):
+    parameter, outer = outer_of([torch.tensor([0.0, bad]), None, torch.ones(2)], momentum=0.0, weight_decay=0.0)
+    before = parameter.detach().clone()
+    outer.after_step(1, 0, np.random.default_rng(0))
+    assert torch.equal(parameter.detach(), before)
+    assert outer.record() == {"updates": 0, "skipped_updates": 1}
+    outer.after_step(2, 0, np.random.default_rng(0))
+    assert torch.equal(parameter.detach(), before)
+    outer.after_step(3, 0, np.random.default_rng(0))
+    assert outer.record() == {"updates": 2, "skipped_updates": 1}
+    assert not torch.equal(parameter.detach(), before)
+
+
+def test_updates_are_due_every_so_many_steps_of_the_run():
+    for every, first_epoch, n_batches, n_epochs in [
+        (3, 0, 7, 4),
+        (3, 2, 7, 4),
+        (30, 1, 7, 4),
+        (28, 0, 7, 4),
+        (5, 9, 7, 4),
+    ]:
+        _, outer = outer_of([torch.zeros(2)] * 30, every=every, first_epoch=first_epoch)
+        for step in range(n_batches * n_epochs):
+            outer.after_step(step + 1, step // n_batches, np.random.default_rng(0))
+        assert outer.n_updates == outer.plan.n_updates(n_batches, n_epochs)
+
+
+def test_gradients_are_ordinary_ones_while_they_are_computed():
+    seen = []
+
+    def gradients(random):
+        seen.append((is_accumulating(), parameter.requires_grad))
+        return [torch.zeros(2)]
+
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    outer = OuterUpdates([parameter], gradients, OuterPlan(every=1, first_epoch=0))
+    with accumulating_gradients():
+        outer.after_step(1, 0, np.random.default_rng(0))
+        assert is_accumulating()
+    assert seen == [(False, True)]
+
+
+def test_bad_hypergradients_are_skipped_in_a_fit(tiny, mined, monkeypatch):
+    through, calls = training.through_minimum, iter(range(10**6))
+
+    def sometimes_nan(*arguments, **settings):
+        # The first call tries the network out.
+        factor = torch.nan if next(calls) % 2 else 1.0
+        return [part * factor for part in through(*arguments, **settings)]
+
+    expected = tiny().fit(mined)
+    monkeypatch.setattr(training, "through_minimum", sometimes_nan)
+    personalizer = tiny().fit(mined)
+    assert personalizer.n_skipped_ > 0
+    assert personalizer.n_updates_ > 0
+    assert personalizer.n_skipped_ + personalizer.n_updates_ == expected.n_updates_
+    assert np.isfinite(personalizer.weights_).all()
+    assert personalizer.history_[-1]["skipped_updates"] == personalizer.n_skipped_
+
+
+def test_where_all_are_skipped_it_says_so(tiny, mined):
+    with pytest.warns(UserWarning, match=r"learnt nothing.* all \d+ update\(s\) were skipped"):
+        personalizer = tiny(skip_norm=1e-12, noise=False).fit(mined)
+    assert personalizer.n_updates_ == 0
+
+
+# The gradient of a whole network
+
+
+def joined(personalizer, data, **changes):
+    """The training task of a personalizer that has not begun, and its hypergradient."""
+    model = personalizer.recommender.set_params(**changes)
+    personalizer._check_parameters()
+    companion = Personalization(personalizer._settings())
+    task = model._task(companion.kept_in(data, 0), None, CPU, 0, 100)
+    companion.joined(task)
+    return task, companion
+
+
+def test_the_first_order_gradient_is_that_of_one_step_ahead(tiny, mined):
+    n_rows = int((mined.lengths > 1).sum())
+    personalizer = tiny(noise=False, optimize="first_order", temperature=1.0, fixed=())
+    task, companion = joined(personalizer, mined, loss="ce", batch_size=n_rows, dropout=0.0)
+    network, weighting = task.network.double(), companion.weighting.double()
+    network.eval()
+    layers = weighting.layers
+    found = companion.outer.gradients(np.random.default_rng(0))
+    batch = task.part.rows.batch(np.arange(n_rows), CPU)
+    parameters = list(network.parameters())
+    states, losses = task.measure(batch, None)
+    dev = torch.autograd.grad(losses.mean(), parameters)
+    states, losses = task.measure(batch, None)
+    for parameter in layers:
+        parameter.requires_grad_(True)
+    weighted = (weighting(states.detach(), None) * losses).mean()
+    slopes = torch.autograd.grad(weighted, parameters, create_graph=True)
+    # A step of ``rate`` along the slopes changes the dev loss by -rate times this.
+    along = sum((slope * part).sum() for slope, part in zip(slopes, dev, strict=True))
+    for ours, expected in zip(found, torch.autograd.grad(-along, layers), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-12)
+
+    def dev_loss_after_a_step(shift: float, rate: float = 1e-6) -> float:
+        with torch.no_grad():
+            layers[2][0, 0] += shift
+        states, losses = task.measure(batch, None)
+        slopes = torch.autograd.grad((weighting(states.detach(), None) * losses).mean(), parameters)
+        with torch.no_grad():
+            for parameter, slope in zip(parameters, slopes, strict=True):
+                parameter.sub_(slope, alpha=rate)
+            value = task.measure(batch, None)[1].mean().item()
+            for parameter, slope in zip(parameters, slopes, strict=True):
+                parameter.add_(slope, alpha=rate)
+            layers[2][0, 0] -= shift
+        return value
+
+    difference = (dev_loss_after_a_step(1e-2) - dev_loss_after_a_step(-1e-2)) / 2e-2 / 1e-6
+    assert difference == pytest.approx(found[2][0, 0].item(), rel=1e-2)
+
+
+def test_the_loops_gradients_are_untouched_by_an_update(tiny, mined):
+    task, companion = joined(tiny(), mined)
+    task.network.train()
+    use_masks(task.network, RandomMasks(0, CPU))
+    for parameter in task.network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    with accumulating_gradients():
+        companion.outer.after_step(2, 1, np.random.default_rng(0))
+    assert companion.outer.n_updates == 1
+    assert all(not parameter.grad.any() for parameter in task.network.parameters())
+
+
+# Interruptions
+
+
+def slow_clock(monkeypatch) -> None:
+    """Let fits save after every epoch."""
+    monkeypatch.setattr(base, "TrainingPlan", functools.partial(TrainingPlan, checkpoint_seconds=0))
+
+
+class Interrupt(Exception):
+    pass
+
+
+@pytest.mark.parametrize("optimize", ["bilevel", "joint"])
+def test_an_interrupted_fit_goes_on_to_the_same_result(tiny, mined, tmp_path, monkeypatch, optimize):
+    settings = {
+        "optimize": optimize, "temperature_schedule": "exponential", "recommender__checkpoint_dir": tmp_path,
+        "recommender__max_epochs": 5,
+    }  # fmt: skip
+    expected = tiny(**(settings | {"recommender__checkpoint_dir": None})).fit(mined)
+    slow_clock(monkeypatch)
+    begin = training._Join.begin_epoch
+
+    def interrupting(self, epoch):
+        if epoch == 3:
+            raise Interrupt
+        begin(self, epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Join, "begin_epoch", interrupting)
+        with pytest.raises(Interrupt):
+            tiny(**settings).fit(mined)
+    (path,) = tmp_path.iterdir()
+    state = torch.load(path, weights_only=True)
+    assert len(state["history"]) == 3
+    assert ("outer" in state) == (optimize == "bilevel")
+    again = tiny(**settings).fit(mined)
+    np.testing.assert_array_equal(again.weights_, expected.weights_)
+    assert [record["loss"] for record in again.history_] == [record["loss"] for record in expected.history_]
+    assert again.n_updates_ == expected.n_updates_
+    # Another setting, and the recommender alone, are other runs.
+    tiny(**settings, momentum=0.1).fit(mined)
+    again.recommender.fit(mined)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_killed_process_goes_on_where_it_was(tiny, mined, tmp_path, monkeypatch):
+    script = (
+        "import functools, os, pickle, signal, sys\n"
+        "from seqregen.targets import base\n"
+        "from seqregen.training import TrainingPlan\n"
+        "from seqregen.personalization import training\n"
+        "base.TrainingPlan = functools.partial(TrainingPlan, checkpoint_seconds=0)\n"
+        "hypergradient, calls = training._Join.hypergradient, iter(range(100))\n"
+        "def dying(self, random):\n"
+        "    if next(calls) == 7:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return hypergradient(self, random)\n"
+        "training._Join.hypergradient = dying\n"
+        "personalizer, data = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "personalizer.fit(data)\n"
+    )
+
+    personalizer = tiny(recommender__max_epochs=5, recommender__checkpoint_dir=str(tmp_path / "kept"))
+    file = Path(tmp_path / "call.pickle")
+    file.write_bytes(pickle.dumps((personalizer, mined)))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    killed = subprocess.run(
+        [sys.executable, "-c", script, str(file)], capture_output=True, check=False, env=environment
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    expected = tiny(recommender__max_epochs=5).fit(mined)
+    again = personalizer.fit(mined)
+    np.testing.assert_array_equal(again.weights_, expected.weights_)
+    assert again.n_updates_ == expected.n_updates_ > 7
+
+
+# What is kept from the model
+
+
+def test_held_out_rows_and_what_was_made_of_them_stay_out(tiny, mined):
+    originals = mined.originals()
+    data = mined.append(originals.items, originals.offsets, Origin.REGENERATED, source=np.arange(len(originals)))
+    companion = Personalization(tiny(dev="held_out", held_out_share=0.25)._settings())
+    kept = companion.kept_in(data, seed=5)
+    dev = companion._dev_rows
+    assert len(dev) == 15
+    assert (dev.origin == Origin.ORIGINAL).all()
+    assert kept.n_original == 45
+    assert (kept.origin == Origin.MINED).sum() == (mined.origin == Origin.MINED).sum()
+    regenerated = np.flatnonzero(kept.origin == Origin.REGENERATED)
+    assert len(regenerated) == 45
+    for row in regenerated[::7]:
+        assert kept[row].tolist() == kept[int(kept.source[row])].tolist()
+    both = sorted(map(tuple, kept.originals().to_lists() + dev.to_lists()))
+    assert both == sorted(map(tuple, originals.to_lists()))
+    again = Personalization(tiny(dev="held_out", held_out_share=0.25)._settings())
+    assert again.kept_in(data, seed=5) == kept
+    assert again.kept_in(data, seed=6) != kept
