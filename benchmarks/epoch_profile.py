@@ -15,7 +15,7 @@ __all__ = ["KINDS", "profile_epoch"]
 
 # The first kind that has a part of an operator's name takes it.
 KINDS: dict[str, tuple[str, ...]] = {
-    "matrix products of linear layers": ("aten::mm", "aten::addmm"),
+    "matrix products of linear layers": ("aten::mm", "aten::addmm", "linear_pointwise"),
     "matrix products of attention": ("aten::bmm", "aten::baddbmm"),
     "rows looked up and moved": ("index", "scatter", "gather", "cat", "copy_", "clone", "_lookup", "slice", "split"),
     "dropout": ("aten::ge", "random"),
