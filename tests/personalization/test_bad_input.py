@@ -120,7 +120,7 @@ def test_nothing_to_hold_out(tiny, mined):
         ("detach_states", None),
         ("normalize", "batch"), ("learning_rate", 0), ("momentum", 1), ("weight_decay", -1), ("clip_norm", 0),
         ("skip_norm", -1), ("dev", "validation"), ("held_out_share", 1), ("dev_batch_size", 0), ("warmup_epochs", None),
-        ("neumann_scaled", 2),
+        ("neumann_scaled", 2), ("neumann_tolerance", -1),
     ],
 )  # fmt: skip
 def test_parameters_are_checked_by_name(tiny, mined, name, value):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from seqregen.personalization import implicit_gradient, second_order_kernels
+from seqregen.personalization import hypergradient, implicit_gradient, second_order_kernels
 
 
 class Quadratic:
@@ -43,6 +43,27 @@ def test_each_number_of_terms_equals_the_closed_form(n_terms, step):
     torch.testing.assert_close(problem.gradient(n_terms, step), expected, rtol=1e-9, atol=1e-9)
     scaled = problem.gradient(n_terms, step, scaled=True)
     torch.testing.assert_close(scaled, step * expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_terms", [1, 2, 3, 6])
+def test_a_tolerance_spares_products_and_hardly_changes_the_result(n_terms, monkeypatch):
+    problem, calls = Quadratic(), []
+    along = hypergradient._Slopes.along
+
+    def counted(*arguments, **settings):
+        calls.append(settings)
+        return along(*arguments, **settings)
+
+    monkeypatch.setattr(hypergradient._Slopes, "along", counted)
+    exact = problem.gradient(n_terms, 1e-3)
+    assert len(calls) == n_terms + 1
+    spared = problem.gradient(n_terms, 1e-3, tolerance=1e-2)
+    assert len(calls) == n_terms + 3
+    torch.testing.assert_close(spared, exact, rtol=1e-4, atol=1e-6)
+    # Of the first order it is right: without the Hessian the result is further away.
+    assert (spared - exact).norm() < 0.02 * (problem.gradient(0, 1.0) * (n_terms + 1) - exact).norm()
+    # A step that bends the series more than the tolerance allows is made in full.
+    torch.testing.assert_close(problem.gradient(n_terms, 0.3, tolerance=1e-2), problem.gradient(n_terms, 0.3))
 
 
 def test_many_scaled_terms_are_the_exact_inverse():

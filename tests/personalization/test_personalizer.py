@@ -164,6 +164,7 @@ def test_no_terms_are_the_first_order_rule(tiny, mined):
         {"dev": "held_out", "held_out_share": 0.2},
         {"dev_batch_size": 4},
         {"neumann_step": None, "neumann_scaled": True},
+        {"neumann_step": 0.5, "neumann_tolerance": 0.9},
         {"temperature_schedule": "exponential", "temperature_decay": 0.5},
         {"temperature_schedule": "weight_decay", "weight_decay": 0.1},
         {"momentum": 0.0},
@@ -232,10 +233,10 @@ def test_the_reference_is_the_published_script():
     published = DatasetPersonalizer.reference(SASRec.reference()).get_params(deep=False)
     expected = {
         "optimize": "bilevel", "update_every": 30, "n_neumann_terms": 3, "neumann_step": 1e-3, "neumann_scaled": False,
-        "warmup_epochs": 11, "fixed": ("mined",), "features": "state", "hidden_dim": 64, "temperature": 10.0,
-        "temperature_schedule": "weight_decay", "temperature_floor": 1.0, "noise": True, "detach_states": False,
-        "normalize": "count", "learning_rate": 1e-3, "momentum": 0.9, "weight_decay": 1e-3, "clip_norm": 10.0,
-        "dev": "train", "dev_batch_size": None,
+        "neumann_tolerance": 0.0, "warmup_epochs": 11, "fixed": ("mined",), "features": "state", "hidden_dim": 64,
+        "temperature": 10.0, "temperature_schedule": "weight_decay", "temperature_floor": 1.0, "noise": True,
+        "detach_states": False, "normalize": "count", "learning_rate": 1e-3, "momentum": 0.9, "weight_decay": 1e-3,
+        "clip_norm": 10.0, "dev": "train", "dev_batch_size": None,
     }  # fmt: skip
     assert {name: published[name] for name in expected} == expected
     assert DatasetPersonalizer.reference(SASRec(embedding_dim=32), momentum=0.5).momentum == 0.5

@@ -22,6 +22,7 @@ def implicit_gradient(
     step: float | None = 1e-3,
     *,
     scaled: bool = False,
+    tolerance: float = 0.0,
 ) -> list[Tensor]:
     """How the dev loss changes with what the training loss depends on, at parameters that minimise the latter.
 
@@ -52,6 +53,10 @@ def implicit_gradient(
     scaled : bool, default=False
         Whether the sum is multiplied by ``step``, as the inverse is. The published code leaves it away, and
         so leaves a factor to the learning rate.
+    tolerance : float, default=0
+        Once a product with the Hessian changes a power by less than this share of its length, the powers behind are
+        taken to change as much again each, and no more products are made. What is left out is of the order of the
+        tolerance's square. 0 makes all of them.
 
     Returns
     -------
@@ -74,7 +79,9 @@ def implicit_gradient(
     [tensor([-3.])]
     """
     gradients = losses_gradient(dev_loss, parameters)
-    return through_minimum(gradients, train_loss, parameters, hyperparameters, n_terms, step, scaled=scaled)
+    return through_minimum(
+        gradients, train_loss, parameters, hyperparameters, n_terms, step, scaled=scaled, tolerance=tolerance
+    )
 
 
 def losses_gradient(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -91,6 +98,7 @@ def through_minimum(
     step: float | None = 1e-3,
     *,
     scaled: bool = False,
+    tolerance: float = 0.0,
 ) -> list[Tensor]:
     """:func:`implicit_gradient` for a dev loss whose gradients are known, so that its graph need not be kept.
 
@@ -98,7 +106,7 @@ def through_minimum(
     ----------
     gradients : sequence of Tensor
         Of the dev loss, one a parameter.
-    train_loss, parameters, hyperparameters, n_terms, step, scaled
+    train_loss, parameters, hyperparameters, n_terms, step, scaled, tolerance
         As in :func:`implicit_gradient`.
 
     Returns
@@ -108,10 +116,13 @@ def through_minimum(
     slopes = _Slopes(train_loss, parameters)
     power = [gradient.detach().clone() for gradient in gradients]
     total = [part.clone() for part in power] if n_terms else power
-    for _ in range(n_terms):
+    for n_left in range(n_terms, 0, -1):
         curved = slopes.along(power, parameters)
         if step is None:
             step = _inverse_curvature(power, curved)
+        if tolerance > 0 and step * _length(curved) < tolerance * _length(power):
+            _add_line(total, power, curved, step, n_left)
+            break
         for part, bend, whole in zip(power, curved, total, strict=True):
             if bend is not None:
                 part.sub_(bend, alpha=step)
@@ -144,17 +155,26 @@ class _Slopes:
         )
 
 
+def _add_line(
+    total: Sequence[Tensor], power: Sequence[Tensor], curved: Sequence[Tensor | None], step: float, n_left: int
+) -> None:
+    """Add ``power - n step curved`` for n from 1 to ``n_left``."""
+    for part, bend, whole in zip(power, curved, total, strict=True):
+        whole.add_(part, alpha=n_left)
+        if bend is not None:
+            whole.sub_(bend, alpha=step * n_left * (n_left + 1) / 2)
+
+
 def _inverse_curvature(direction: Sequence[Tensor], curved: Sequence[Tensor | None]) -> float:
     """Length of a direction over that of its product with the Hessian; 0, which ends the series, where that is 0."""
     length = _length(direction)
-    bent = _length([part for part in curved if part is not None])
+    bent = _length(curved)
     return length / bent if bent > 0 else 0.0
 
 
-def _length(parts: Sequence[Tensor]) -> float:
-    if not parts:
-        return 0.0
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in parts])).item()
+def _length(parts: Sequence[Tensor | None]) -> float:
+    lengths = [torch.linalg.vector_norm(part) for part in parts if part is not None]
+    return torch.linalg.vector_norm(torch.stack(lengths)).item() if lengths else 0.0
 
 
 def _filled(found: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:

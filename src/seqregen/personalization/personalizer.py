@@ -56,6 +56,10 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         curvature in every update.
     neumann_scaled : bool, default=False
         Whether the series is multiplied by its step, as the inverse is; not so in the published code.
+    neumann_tolerance : float, default=1e-2
+        Products with the Hessian are spared once they change a term of the series by less than this share; the rest
+        follows a straight line, with an error of its square. With the published step one product of three is made.
+        Not published: 0 makes all.
     warmup_epochs : int, default=11
         First epochs, in which all weights are 1 and none is learnt (published code; not in the paper). Early stopping
         counts them, too.
@@ -145,6 +149,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         n_neumann_terms: int = 3,
         neumann_step: float | None = 1e-3,
         neumann_scaled: bool = False,
+        neumann_tolerance: float = 1e-2,
         warmup_epochs: int = 11,
         fixed: tuple[str, ...] = ("mined",),
         features: str = "state",
@@ -171,6 +176,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         self.n_neumann_terms = n_neumann_terms
         self.neumann_step = neumann_step
         self.neumann_scaled = neumann_scaled
+        self.neumann_tolerance = neumann_tolerance
         self.warmup_epochs = warmup_epochs
         self.fixed = fixed
         self.features = features
@@ -193,7 +199,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
 
     @classmethod
     def reference(cls, recommender: Any, **changes: Any) -> Self:
-        """The published script: states are not detached, and weight decay shrinks the temperature.
+        """The published script: states are not detached, weight decay shrinks the temperature, all terms are computed.
 
         Parameters
         ----------
@@ -209,6 +215,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         """
         published: dict[str, Any] = {
             "detach_states": False,
+            "neumann_tolerance": 0.0,
             "temperature_schedule": "weight_decay",
             "hidden_dim": getattr(recommender, "embedding_dim", 64),
         }
@@ -233,7 +240,8 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
             check_real(self, name, 0, open_low=True)
         check_real(self, "temperature_decay", 0, 1, open_low=True)
         check_real(self, "momentum", 0, 1, open_high=True)
-        check_real(self, "weight_decay", 0)
+        for name in ("weight_decay", "neumann_tolerance"):
+            check_real(self, name, 0)
         check_real(self, "held_out_share", 0, 1, open_low=True, open_high=True)
         named = isinstance(self.fixed, Collection) and not isinstance(self.fixed, str)
         if not named or any(part not in _ORIGINS for part in self.fixed):

@@ -44,6 +44,7 @@ class PersonalizationSettings:
     n_neumann_terms: int
     neumann_step: float | None
     neumann_scaled: bool
+    neumann_tolerance: float
     learning_rate: float
     momentum: float
     weight_decay: float
@@ -307,6 +308,7 @@ class _Join:
                 0 if settings.optimize == "first_order" else settings.n_neumann_terms,
                 settings.neumann_step,
                 scaled=settings.neumann_scaled,
+                tolerance=settings.neumann_tolerance,
             )
         return [*found, *([None] if settings.temperature_schedule == "weight_decay" else [])]
 
