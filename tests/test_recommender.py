@@ -250,6 +250,7 @@ def test_list_length_passes_through_a_pipeline(routing):
         model = make_pipeline("passthrough", RegeneratedRecommender(Copier(), MarkovRecommender())).fit(rows)
         assert model.predict(rows, k=3, exclude_history=False).shape == (len(rows), 3)
         X, y = leave_one_out(rows)
+        assert model.fit(X).score(X, y) == model[-1].score(X, y) > 0.5
         result = cross_validate(model, X, y, cv=LeaveLastOut(), scoring=ranking_scorers(k=5), error_score="raise")
         assert result["test_recall@5"] > 0.9
 

@@ -79,6 +79,8 @@ class RegeneratedRecommender(MetaEstimatorMixin, BaseEstimator):
 
     # A list's length and what it leaves out are no data that needs routing: they may be passed through a Pipeline.
     __metadata_request__predict: ClassVar[dict[str, bool]] = {"k": True, "exclude_history": True}
+    # With routing on, Pipeline.score passes sample_weight=None to every last step and fails where it is not known.
+    __metadata_request__score: ClassVar[dict[str, None]] = {"sample_weight": None}
 
     def __init__(self, regeneration: Any, recommender: Any, validation: str | None = "last_item") -> None:
         self.regeneration = regeneration
