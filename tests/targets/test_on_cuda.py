@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_modules import BothWays, LeftPadded, Recurrent
 
-from seqregen import DatasetRegenerator, PatternMiner
+from seqregen import DatasetPersonalizer, DatasetRegenerator, PatternMiner
 from seqregen.model_selection import leave_one_out
 from seqregen.nn import GRU, time_steps
 from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, TorchTarget
@@ -176,3 +176,26 @@ def test_torchs_dropout_repeats_on_cuda_and_leaves_it_alone(sequences):
     assert torch.rand(1, device="cuda") == expected
     losses = [[record["loss"] for record in model.history_] for model in (first, second)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*within the warm-up of:UserWarning")
+@pytest.mark.parametrize(
+    "model",
+    [
+        TorchTarget(Recurrent, max_length=10),
+        TorchTarget(LeftPadded, padding="left", max_length=10),
+        *(
+            kind(embedding_dim=8, hidden_dim=8, n_layers=1, max_length=10, dropout=0.1)
+            for kind in (SASRec, GRU4Rec, FMLP, GNN, CL4SRec)
+        ),
+    ],
+)
+def test_weights_are_learnt_on_cuda(model, sequences):
+    data = PatternMiner(window=3, random_state=0).fit_transform(leave_one_out(sequences, validation=True)[0])
+    model = model.set_params(loss="bce", device="cuda", max_epochs=3, batch_size=64, random_state=0)
+    personalizer = DatasetPersonalizer(model, warmup_epochs=1, update_every=2).fit(data)
+    assert personalizer.n_updates_ > 0
+    assert personalizer.n_skipped_ == 0
+    moved = pickle.loads(pickle.dumps(personalizer))
+    assert moved.weighting_.temperature.device.type == "cpu"
+    np.testing.assert_allclose(moved.transform(data).weights, personalizer.weights_, rtol=1e-4)

@@ -45,8 +45,8 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         ``random_state``, ``device`` and ``checkpoint_dir`` for all that is trained here.
     optimize : {"bilevel", "first_order", "joint"}, default="bilevel"
         "bilevel" is published. "first_order" puts the identity in the place of the inverse Hessian: the same as
-        ``n_neumann_terms=0``, without products with the Hessian. "joint" trains weights and model by one optimizer on one
-        loss, the paper's ablation: the weights collapse to 0, since that is how a weighted loss is smallest.
+        ``n_neumann_terms=0``, without products with the Hessian. "joint" trains weights and model by one optimizer
+        on one loss, the paper's ablation: the weights collapse to 0, since that is how a weighted loss is smallest.
     update_every : int, default=30
         Steps of the model between two steps of the weights (published: T_lower = 30).
     n_neumann_terms : int, default=3
