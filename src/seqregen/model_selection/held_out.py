@@ -170,7 +170,7 @@ def append_validation(X: Any) -> SequenceDataset:
     >>> from seqregen.model_selection import append_validation, leave_one_out
     >>> X, y = leave_one_out([[3, 1, 2], [5, 4]], validation=True)
     >>> X.to_lists(), append_validation(X).to_lists()
-    ([[3], [5]], [[3, 1], [5]])
+    ([[3], []], [[3, 1], [5]])
     """
     dataset = check_sequences(X)
     return dataset if dataset.validation is None else _append_items(dataset, dataset.validation)
