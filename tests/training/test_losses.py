@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqregen.nn import accumulating_gradients
 from seqregen.training import LOSSES, NEGATIVE_SAMPLING, NextItemLoss, log_sum_exp, losses
-from seqregen.training.negatives import InBatchNegatives, PopularityNegatives, UniformNegatives
+from seqregen.training.negatives import DrawnNegatives, InBatchNegatives, PopularityNegatives, UniformNegatives
 
 N_ITEMS, N_POSITIONS, WIDTH = 7, 11, 5
 COUNTS = np.array([5, 1, 3, 8, 2, 1, 4])
@@ -311,7 +311,7 @@ def mean_gradient(loss: NextItemLoss, n_repeats: int, counts: np.ndarray, n_nega
     total = np.zeros(state.numel() + table.numel())
     for _ in range(n_repeats):
         states, targets = state, target
-        if loss.sampler.in_batch:
+        if not isinstance(loss.sampler, DrawnNegatives):
             others = torch.from_numpy(random.choice(len(counts), n_negatives, p=counts / counts.sum()) + 1)
             states = torch.cat([state, torch.zeros(n_negatives, 4, dtype=torch.float64)])
             targets = torch.cat([target, others])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ from .onnx_export import export_onnx
 from .ranker import ROWS_AT_ONCE, Ranker, ScoreBlock
 from .task import AddedLoss, Companion, TrainingPart, TrainingTask
 
-__all__ = ["SequentialRecommender", "columns_of"]
+__all__ = ["PublishedModel", "SequentialRecommender", "columns_of"]
 
 # Without a validation item training stops when five epochs bring less than 1 % of training loss each.
 _PLATEAU = StopRule("loss", patience=5, rising=False, tolerance=0.01)
@@ -465,6 +465,16 @@ class SequentialRecommender(Ranker):
 
     def __getstate__(self) -> dict[str, Any]:
         return with_network_on_cpu(super().__getstate__())
+
+
+class PublishedModel(SequentialRecommender):
+    """Base of the five models of DR4SR's experiments, whose defaults but for the loss are the published ones."""
+
+    @classmethod
+    def reference(cls, **changes: Any) -> Self:
+        """The setting of DR4SR's published experiments: binary cross-entropy with one negative."""
+        published: dict[str, Any] = {"loss": "bce", "n_negatives": 1}
+        return cls(**(published | changes))
 
 
 def columns_of(X: Any) -> str:

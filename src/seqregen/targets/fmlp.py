@@ -17,7 +17,7 @@ from ..parameters import check_integer, check_real
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch, TrainingRows
 from ..training.prefixes import prefix_rows
-from .base import SequentialRecommender
+from .base import PublishedModel
 from .network import NextItemNetwork
 
 __all__ = ["FMLP"]
@@ -163,7 +163,7 @@ class FMLPNetwork(NextItemNetwork):
         return cast(FilterLayer, self.layers[-1]).last(tokens)
 
 
-class FMLP(SequentialRecommender):
+class FMLP(PublishedModel):
     """FMLP-Rec (Zhou et al., WWW 2022) as DR4SR's experiments configure it.
 
     Rows are padded on the left to ``max_length``, and the filters mix all slots, padded ones too: how far a
@@ -270,12 +270,6 @@ class FMLP(SequentialRecommender):
             checkpoint_dir=checkpoint_dir,
             verbose=verbose,
         )
-
-    @classmethod
-    def reference(cls, **changes: Any) -> FMLP:
-        """The setting of DR4SR's published experiments: binary cross-entropy with one negative."""
-        published: dict[str, Any] = {"loss": "bce", "n_negatives": 1}
-        return cls(**(published | changes))
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

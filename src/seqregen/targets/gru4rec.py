@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from ..nn.padded import padded_recurrence
 from ..parameters import check_integer, check_real
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch
-from .base import SequentialRecommender
+from .base import PublishedModel
 from .network import NextItemNetwork
 
 __all__ = ["GRU4Rec"]
@@ -50,7 +50,7 @@ class GRU4RecNetwork(NextItemNetwork):
         return self.output(padded_recurrence(self.recurrent, vectors))
 
 
-class GRU4Rec(SequentialRecommender):
+class GRU4Rec(PublishedModel):
     """GRU4Rec (Hidasi et al., ICLR 2016) as DR4SR's experiments configure it.
 
     Rows are whole histories rather than parallel sessions, trained like the other targets; the recurrent layers have
@@ -155,12 +155,6 @@ class GRU4Rec(SequentialRecommender):
             checkpoint_dir=checkpoint_dir,
             verbose=verbose,
         )
-
-    @classmethod
-    def reference(cls, **changes: Any) -> Self:
-        """The setting of DR4SR's published experiments: binary cross-entropy with one negative."""
-        published: dict[str, Any] = {"loss": "bce", "n_negatives": 1}
-        return cls(**(published | changes))
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

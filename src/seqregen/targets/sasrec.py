@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -11,7 +11,7 @@ from ..nn.padded import padded_encoder_layer
 from ..parameters import check_integer, check_real
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch
-from .base import SequentialRecommender
+from .base import PublishedModel
 from .network import NextItemNetwork
 
 __all__ = ["SASRec"]
@@ -66,7 +66,7 @@ class SASRecNetwork(NextItemNetwork):
         return tokens
 
 
-class SASRec(SequentialRecommender):
+class SASRec(PublishedModel):
     """SASRec (Kang & McAuley, ICDM 2018) as DR4SR's experiments configure it.
 
     Post-norm layers with GELU, positions counted from the first item, no norm on the input or behind the last
@@ -173,12 +173,6 @@ class SASRec(SequentialRecommender):
             checkpoint_dir=checkpoint_dir,
             verbose=verbose,
         )
-
-    @classmethod
-    def reference(cls, **changes: Any) -> Self:
-        """The setting of DR4SR's published experiments: binary cross-entropy with one negative."""
-        published: dict[str, Any] = {"loss": "bce", "n_negatives": 1}
-        return cls(**(published | changes))
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

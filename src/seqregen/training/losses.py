@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..nn import look_up
 from .log_sum_exp import log_sum_exp_scores
-from .negatives import NegativeSampler, SharedNegatives, UniformNegatives
+from .negatives import DrawnNegatives, NegativeSampler, SharedNegatives, UniformNegatives
 
 __all__ = ["LOSSES", "NextItemLoss"]
 
@@ -140,8 +140,6 @@ def _binary(loss: NextItemLoss, states: Tensor, table: Tensor, targets: Tensor, 
     def mean(positive: Tensor, negative: Tensor, hits: Tensor | None, n_draws: int) -> Tensor:
         return functional.softplus(-positive) + _mean_but_hits(functional.softplus(negative), hits)
 
-    if loss.sampler.in_batch:
-        return _against_shared(loss, states, table, targets, random, mean)
     return _against_own(loss, states, table, targets, random, mean)
 
 
@@ -151,8 +149,6 @@ def _pairwise(
     def mean(positive: Tensor, negative: Tensor, hits: Tensor | None, n_draws: int) -> Tensor:
         return _mean_but_hits(functional.softplus(negative - positive[:, None]), hits)
 
-    if loss.sampler.in_batch:
-        return _against_shared(loss, states, table, targets, random, mean)
     return _against_own(loss, states, table, targets, random, mean)
 
 
@@ -209,6 +205,9 @@ def _against_own(
     random: np.random.Generator,
     compare: Callable[[Tensor, Tensor, Tensor | None, int], Tensor],
 ) -> Tensor:
+    """Against negatives drawn for each position; against shared ones where the sampler draws none."""
+    if not isinstance(loss.sampler, DrawnNegatives):
+        return _against_shared(loss, states, table, targets, random, compare)
     negatives = loss.sampler.per_position(loss.n_negatives, targets, random)
     vectors = look_up(table, torch.cat([targets[None], negatives]).reshape(-1))
     scores = (vectors.view(loss.n_negatives + 1, len(targets), -1) * states).sum(-1)

@@ -15,6 +15,7 @@ from .batches import next_item_rows
 
 __all__ = [
     "NEGATIVE_SAMPLING",
+    "DrawnNegatives",
     "InBatchNegatives",
     "NegativeSampler",
     "PopularityNegatives",
@@ -43,16 +44,12 @@ class SharedNegatives:
 
 
 class NegativeSampler(metaclass=ABCMeta):
-    """A law that negatives are drawn from, with replacement.
-
-    All randomness comes from the numpy Generator that is passed in; nothing is read back from a GPU.
-    """
+    """Where negatives come from; nothing is read back from a GPU."""
 
     uniform = False
     """Whether every item is equally probable."""
-    in_batch = False
-    """Whether the negatives of a batch are its own targets; then none are drawn for single positions."""
 
+    @abstractmethod
     def shared(self, n_negatives: int, targets: Tensor, random: np.random.Generator) -> SharedNegatives:
         """Negatives for a whole batch.
 
@@ -63,6 +60,19 @@ class NegativeSampler(metaclass=ABCMeta):
             Rows of the item table.
         random : numpy Generator
         """
+
+    @abstractmethod
+    def log_probabilities(self, items: Tensor, like: Tensor) -> Tensor:
+        """Logarithm of the probability of some rows of the item table, on the device and in the type of ``like``."""
+
+
+class DrawnNegatives(NegativeSampler):
+    """A law that negatives are drawn from, with replacement.
+
+    All randomness comes from the numpy Generator that is passed in.
+    """
+
+    def shared(self, n_negatives: int, targets: Tensor, random: np.random.Generator) -> SharedNegatives:
         return SharedNegatives(self._drawn((n_negatives,), targets, random), n_negatives)
 
     def per_position(self, n_negatives: int, targets: Tensor, random: np.random.Generator) -> Tensor:
@@ -76,12 +86,8 @@ class NegativeSampler(metaclass=ABCMeta):
     def draw(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
         """Rows of the item table, int64, of a shape."""
 
-    @abstractmethod
-    def log_probabilities(self, items: Tensor, like: Tensor) -> Tensor:
-        """Logarithm of the probability of some rows of the item table, on the device and in the type of ``like``."""
 
-
-class UniformNegatives(NegativeSampler):
+class UniformNegatives(DrawnNegatives):
     """Every item of the vocabulary is equally probable.
 
     Parameters
@@ -122,7 +128,7 @@ class _CountedNegatives(NegativeSampler):
         return self._there.index_select(0, items)
 
 
-class PopularityNegatives(_CountedNegatives):
+class PopularityNegatives(_CountedNegatives, DrawnNegatives):
     """An item is as probable as it is frequent.
 
     A draw is a place among all interactions, so it costs the same whatever the vocabulary, and needs no table.
@@ -164,8 +170,6 @@ class InBatchNegatives(_CountedNegatives):
         Most negatives of a batch; 4,096 are more than 256 rows of the reference data sets have.
     """
 
-    in_batch = True
-
     def __init__(self, counts: np.ndarray, most: int = 4096) -> None:
         super().__init__(counts)
         self.most = most
@@ -176,9 +180,6 @@ class InBatchNegatives(_CountedNegatives):
             return SharedNegatives(targets[chosen.to(targets.device, non_blocking=True)], self.most)
         # A position's own target is there with certainty: the others are the draws.
         return SharedNegatives(targets, max(len(targets) - 1, 1))
-
-    def draw(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-        raise NotImplementedError("negatives from the batch are not drawn: all positions share its targets.")
 
 
 def negative_sampler(name: str, training: SequenceDataset, max_length: int) -> NegativeSampler:
