@@ -1,158 +1,146 @@
 """Accuracy on real data, of every model and of what regeneration adds: a result file a run, finished ones skipped.
 
-    python -m benchmarks.accuracy --recipes "SASRec-*" --seeds 0 1 2 --minutes 60
+    python -m benchmarks.accuracy --recipes "SASRec-*" --seeds 0 1 2 --minutes 60 --jobs 2
     python -m benchmarks.accuracy --report
 
 Protocol: leave-one-out. The last item of each user is the test target, the last but one the validation item
 that early stopping reads; mining, regeneration and gradients see the rest alone. Full ranking, history excluded.
+Each run is a process of its own; one that is stopped goes on from its checkpoints when it is asked for again. The
+files of several machines fill one store: copy them together.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
+import statistics
+import sys
 import time
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from itertools import product
-from pathlib import Path
+from multiprocessing.process import BaseProcess
 
-import numpy as np
-import torch
+from benchmarks.recipes import RECIPES
+from benchmarks.runs import RESULTS, Run
+from benchmarks.variants import VARIANTS, WINDOWS
 
-import seqregen as sr
-from benchmarks.data import data_file, read_sequences
-from benchmarks.machine import describe_machine
-from benchmarks.recipes import RECIPES, make_model
-from seqregen.files import write_aside
-from seqregen.metrics import UNREACHABLE, ranking_metrics
-
-RESULTS = Path(__file__).parent / "results" / "accuracy"
-CACHE = Path(__file__).parent / ".cache"
-# Mining windows of the paper (section 5.1).
-WINDOWS = {"amazon-beauty": 5, "amazon-toys": 10, "amazon-sports": 10, "yelp": 10}
-# Data variants: what the recommender is trained on, and the settings of the regenerator where there is one.
-# Twelve epochs rather than forty: the regenerator's loss has levelled off by then.
-VARIANTS: dict[str, dict | None] = {
-    "original": None,
-    "mined": None,
-    "regenerated": {"max_epochs": 12},
-    "balanced": {"max_epochs": 12, "gate_balance_weight": 1.0},
-}
+# Seconds between two looks at the runs that are under way.
+_PAUSE = 0.5
 
 
-def training_set(dataset: str, variant: str, seed: int) -> tuple[sr.SequenceDataset, np.ndarray, dict]:
-    """The rows to train on, every user's test item, and how the rows were made."""
-    sequences = read_sequences(data_file(dataset))
-    X, y = sr.model_selection.leave_one_out(sequences, validation=True)
-    if variant == "original":
-        return X, y, {}
-    started = time.perf_counter()
-    mined = sr.PatternMiner(window=WINDOWS[dataset], min_support=2, random_state=seed).fit_transform(X)
-    made = {"mining_seconds": time.perf_counter() - started}
-    settings = VARIANTS[variant]
-    if settings is None:
-        return mined, y, made
-    regenerated, report = regenerate(dataset, variant, seed, mined, settings)
-    return regenerated, y, made | report
+def carry_out_all(runs: Sequence[Run], *, jobs: int, threads: int, minutes: float) -> int:
+    """Carry out the runs in their order, some at once; after so many minutes those under way are stopped.
+
+    Returns
+    -------
+    int
+        Runs that failed.
+    """
+    waiting = [run for run in runs if not run.finished]
+    print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already.", flush=True)
+    deadline = time.monotonic() + 60 * minutes
+    context = multiprocessing.get_context("spawn")
+    under_way: dict[BaseProcess, Run] = {}
+    failed = 0
+    try:
+        while (waiting or under_way) and time.monotonic() < deadline:
+            while waiting and len(under_way) < jobs:
+                run = waiting.pop(0)
+                process = context.Process(target=run.carry_out, args=(threads,))
+                process.start()
+                under_way[process] = run
+            time.sleep(_PAUSE)
+            for process in [process for process in under_way if not process.is_alive()]:
+                run = under_way.pop(process)
+                failed += process.exitcode != 0
+                _tell(run, waiting + list(under_way.values()), jobs)
+    finally:
+        for process, run in under_way.items():
+            process.terminate()
+            process.join()
+            print(f"stopped: {run}; the same command goes on with it", flush=True)
+    if waiting:
+        print(f"not begun: {len(waiting)} runs", flush=True)
+    return failed
 
 
-def regenerate(
-    dataset: str, variant: str, seed: int, mined: sr.SequenceDataset, settings: dict
-) -> tuple[sr.SequenceDataset, dict]:
-    """Regenerate, or take what an earlier run for another loss made; the fit itself resumes from checkpoints."""
-    kept = CACHE / f"{dataset}-{variant}-{seed}.parquet"
-    notes = kept.with_suffix(".json")
-    if not notes.exists():
-        regenerator = sr.DatasetRegenerator(
-            **settings, random_state=seed, checkpoint_dir=CACHE / "checkpoints", verbose=True
-        )
-        started = time.perf_counter()
-        regenerator.fit(mined)
-        fitted = time.perf_counter()
-        regenerator.transform(mined).to_parquet(kept)
-        report = {
-            "regenerator_fit_seconds": fitted - started,
-            "regenerator_transform_seconds": time.perf_counter() - fitted,
-            "regenerator": vars(regenerator.report_),
-            "regenerator_history": regenerator.history_,
-        }
-        with write_aside(notes) as aside:
-            aside.write_text(json.dumps(report))
-    return sr.SequenceDataset.read_parquet(kept), json.loads(notes.read_text())
-
-
-def run(dataset: str, recipe: str, variant: str, seed: int) -> None:
-    """Train, rank the test items, and write the run's files."""
-    name = f"{dataset}_{recipe}_{variant}_{seed}"
-    target = RESULTS / f"{name}.json"
-    if target.exists():
+def _tell(run: Run, left: list[Run], jobs: int) -> None:
+    if not run.finished:
+        print(f"failed: {run}", flush=True)
         return
-    X, y, made = training_set(dataset, variant, seed)
-    model = make_model(recipe, random_state=seed, checkpoint_dir=CACHE / "checkpoints", verbose=True)
-    started = time.perf_counter()
-    model.fit(X)
-    fit_seconds = time.perf_counter() - started
-    started = time.perf_counter()
-    ranks = model.rank(X, y)
-    record = {
-        "dataset": dataset,
-        "recipe": recipe,
-        "model": type(model).__name__,
-        "settings": model.get_params() | {"checkpoint_dir": None},
-        "variant": variant,
-        "seed": seed,
-        "history_excluded": True,
-        "test": ranking_metrics(ranks, k=(10, 20)),
-        "best_epoch": model.best_epoch_,
-        "epochs": len(model.history_),
-        "history": model.history_,
-        "refit_history": getattr(model, "refit_history_", None),
-        "rows": vars(X.describe()),
-        "fit_seconds": fit_seconds,
-        "rank_seconds": time.perf_counter() - started,
-        "threads": torch.get_num_threads(),
-        **made,
-        "machine": describe_machine(),
-    }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with write_aside(RESULTS / f"{name}.npz") as aside:
-        # 0 stands for a target that cannot be reached.
-        np.savez_compressed(aside, ranks=np.where(ranks == UNREACHABLE, 0, ranks).astype(np.int32))
-    with write_aside(target) as aside:
-        aside.write_text(json.dumps(record, indent=1))
-    print(name, {key: round(value, 4) for key, value in record["test"].items()}, f"{fit_seconds:.0f} s", flush=True)
+    record = json.loads(run.path.read_text())
+    scores = "  ".join(f"{name} {value:.4f}" for name, value in record["test"].items())
+    print(f"{run}: {scores}  ({record['fit_seconds'] / 60:.1f} min)", flush=True)
+    if left:
+        print(f"{len(left)} runs left, about {_expected_minutes(left) / jobs:.0f} min", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=WINDOWS, default="amazon-beauty")
+def _expected_minutes(runs: list[Run]) -> float:
+    """What like runs took, or where there are none, all runs."""
+    taken: dict[str, list[float]] = {}
+    for path in RESULTS.glob("*.json"):
+        record = json.loads(path.read_text())
+        taken.setdefault(record["recipe"], []).append(record["fit_seconds"] / 60)
+    usual = statistics.fmean(minutes for recipe in taken.values() for minutes in recipe)
+    return sum(statistics.fmean(taken.get(run.recipe, [usual])) for run in runs)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.accuracy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--datasets", nargs="+", choices=WINDOWS, default=["amazon-beauty"])
     parser.add_argument(
         "--recipes",
         nargs="+",
-        default=["SASRec-bce", "SASRec-sampled_softmax"],
+        default=["SASRec-bce", "SASRec-softmax"],
         help=f"names or patterns such as 'SASRec-*', of: {', '.join(RECIPES)}",
     )
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["original", "mined", "regenerated"])
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        default=["original", "mined", "regenerated"],
+        help=f"names or patterns, of: {', '.join(VARIANTS)}",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after this time")
-    parser.add_argument("--report", action="store_true", help="print the table of the results so far")
-    arguments = parser.parse_args()
-    if arguments.report:
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this time, resumably")
+    parser.add_argument("--report", action="store_true", help="print the tables of the results so far")
+    options = parser.parse_args(arguments)
+    if options.report:
         from benchmarks.report import models_table, regeneration_table
 
-        print(f"{models_table(arguments.dataset)}\n\n{regeneration_table(arguments.dataset)}")
-        return
-    torch.set_num_threads(arguments.threads)
-    CACHE.mkdir(exist_ok=True)
-    deadline = time.monotonic() + 60 * arguments.minutes
-    recipes = [name for name in RECIPES if any(fnmatch(name, pattern) for pattern in arguments.recipes)]
-    if not recipes:
-        parser.error(f"no recipe is called {' or '.join(arguments.recipes)}; there are {', '.join(RECIPES)}")
-    for seed, variant, recipe in product(arguments.seeds, arguments.variants, recipes):
-        if time.monotonic() < deadline:
-            run(arguments.dataset, recipe, variant, seed)
+        for dataset in options.datasets:
+            print(f"## {dataset}\n\n{models_table(dataset)}\n\n{regeneration_table(dataset)}\n")
+        return 0
+    recipes, variants = (
+        _named(parser, *kind)
+        for kind in (("recipe", RECIPES, options.recipes), ("variant", VARIANTS, options.variants))
+    )
+    # The variants of one recipe and seed are compared with each other: they come one after the other.
+    runs = [
+        Run(*key)
+        for key in (
+            (dataset, recipe, variant, seed)
+            for seed, dataset, recipe, variant in product(options.seeds, options.datasets, recipes, variants)
+        )
+    ]
+    # Child processes take the number of threads from here.
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    failed = carry_out_all(runs, jobs=options.jobs, threads=options.threads, minutes=options.minutes)
+    return 1 if failed else 0
+
+
+def _named(parser: argparse.ArgumentParser, kind: str, known: dict, patterns: list[str]) -> list[str]:
+    names = [name for name in known if any(fnmatch(name, pattern) for pattern in patterns)]
+    if not names:
+        parser.error(f"no {kind} is called {' or '.join(patterns)}; there are {', '.join(known)}")
+    return names
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,17 +11,12 @@ import numpy as np
 from seqregen.metrics import UNREACHABLE, paired_bootstrap
 
 from .recipes import RECIPES
+from .variants import VARIANTS
 
 __all__ = ["models_table", "regeneration_table"]
 
 RESULTS = Path(__file__).parent / "results" / "accuracy"
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
-ROWS = {
-    "original": "original",
-    "mined": "original + mined",
-    "regenerated": "original + mined + regenerated",
-    "balanced": "original + mined + regenerated, gate balanced",
-}
 # NDCG@20 of each backbone without regeneration in DR4SR's Table 3.
 PUBLISHED = {
     "amazon-beauty": {"GRU4Rec": 0.0150, "SASRec": 0.0368, "FMLP": 0.0394, "GNN": 0.0384, "CL4SRec": 0.0441},
@@ -37,11 +32,11 @@ def regeneration_table(dataset: str) -> str:
         "| --- | --- | --- |" + " --- |" * (len(METRICS) + 1),
     ]
     for recipe in RECIPES:
-        variants = [variant for variant in ROWS if (recipe, variant) in runs]
+        variants = [variant for variant in VARIANTS if (recipe, variant) in runs]
         for variant in variants if len(variants) > 1 else ():
             seeds = runs[recipe, variant]
             difference = _difference(runs[recipe, "original"], seeds) if variant != "original" else ""
-            lines.append(f"| {recipe} | {ROWS[variant]} | {len(seeds)} | {_cells(seeds)} | {difference} |")
+            lines.append(f"| {recipe} | {VARIANTS[variant].label} | {len(seeds)} | {_cells(seeds)} | {difference} |")
     return "\n".join(lines)
 
 
