@@ -156,7 +156,7 @@ VARIANTS: dict[str, Variant] = {
     "original": Variant("original", lambda maker: maker.original),
     "twice": Variant("original, twice", _twice),
     "windows": Variant("original + random windows", _random_windows),
-    # A row that weighs nothing is not trained on; the original rows stay for early stopping.
+    # The original rows stay for early stopping; weighing nothing, they teach nothing.
     "mined_only": Variant("mined alone", lambda maker: _weighed(maker.mined, original=0.0)),
     "mined": Variant("original + mined", lambda maker: maker.mined),
     "original_regenerated": Variant("original + regenerated", _without_mined),

@@ -227,7 +227,7 @@ def test_weights_are_honoured(sequences):
 
 
 def test_weight_decay_is_applied(sequences):
-    plain, decayed = tiny(weight_decay=0.0).fit(sequences), tiny(weight_decay=1.0).fit(sequences)
+    plain, decayed = (tiny(learning_rate=0.05, weight_decay=decay).fit(sequences) for decay in (0.0, 1.0))
     norms = [sum(float(value.square().sum()) for value in parameters(model)) for model in (plain, decayed)]
     assert norms[1] < 0.9 * norms[0]
 

@@ -65,15 +65,6 @@ def test_items_are_counted_in_the_rows_trained_on_alone(tiny, monkeypatch):
     assert counted == [([3, 3, 0, 0, 0], 6), ([3, 4, 2, 0, 0], 6)]
 
 
-@pytest.mark.parametrize(("loss", "expected"), [("bce", 1), ("bpr", 1), ("gbce", 256), ("sampled_softmax", 256)])
-def test_default_number_of_negatives(tiny, sequences, loss, expected):
-    default, given = (
-        weights_of(tiny(loss=loss, n_negatives=number, negative_sampling="uniform", max_epochs=1).fit(sequences))
-        for number in (None, expected)
-    )
-    assert all(torch.equal(*pair) for pair in zip(default, given, strict=True))
-
-
 def test_an_unknown_sampling_is_refused_with_the_names_there_are(tiny, sequences):
     message = "SASRec: negative_sampling must be one of 'auto', 'uniform', 'popularity', 'in_batch'; got 'hard'"
     with pytest.raises(ValueError, match=message):
@@ -112,16 +103,26 @@ def test_the_published_setting_draws_uniformly():
 
 
 @pytest.mark.parametrize(
-    ("settings", "sampling"),
+    ("settings", "named"),
     [
-        ({}, "in_batch"),
-        ({"n_negatives": 7}, "uniform"),
-        ({"loss": "bce"}, "uniform"),
-        ({"loss": "gbce"}, "uniform"),
+        ({"n_negatives": 7}, {"negative_sampling": "popularity"}),
+        ({}, {"loss": "ce"}),
+        ({"loss": "bce"}, {"negative_sampling": "uniform", "n_negatives": 1}),
+        ({"loss": "gbce"}, {"negative_sampling": "uniform", "n_negatives": 256}),
+        ({"loss": "bpr"}, {"negative_sampling": "uniform", "n_negatives": 1}),
     ],
 )
-def test_auto_is_the_batch_for_a_softmax_and_uniform_else(tiny, sequences, settings, sampling):
-    given = {"n_negatives": None, "max_epochs": 1} | settings
+def test_what_the_defaults_stand_for(tiny, sequences, settings, named):
+    given = {"n_negatives": None, "max_epochs": 1, "loss": "sampled_softmax"} | settings
     chosen = weights_of(tiny(negative_sampling="auto", **given).fit(sequences))
-    named = weights_of(tiny(negative_sampling=sampling, **given).fit(sequences))
-    assert all(map(torch.equal, chosen, named))
+    expected = weights_of(tiny(**given | named).fit(sequences))
+    assert all(map(torch.equal, chosen, expected))
+
+
+def test_a_large_vocabulary_is_sampled_by_default(tiny):
+    rows = [[3 * row, 3 * row + 1, 3 * row + 2] for row in range(1400)]
+    fitted = [
+        weights_of(tiny(max_epochs=1, n_negatives=number, negative_sampling=sampling).fit(rows))
+        for number, sampling in [(None, "auto"), (4096, "popularity")]
+    ]
+    assert all(map(torch.equal, *fitted))

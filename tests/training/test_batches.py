@@ -68,16 +68,6 @@ def test_weights_are_those_of_the_targets():
     assert batch.positions.tolist() == [0, 0, 1]
 
 
-def test_a_row_that_weighs_nothing_is_a_row_that_is_not_there():
-    # The weight of a first item is never read, nor are those of items before the part that is used.
-    weights = np.array([1, 0, 0, 1, 0, 1, 5, 0, 0, 0], dtype=np.float32)
-    rows = dataset_of([[1, 2, 3], [4, 5, 6], [1, 2, 3, 4]], weights=weights)
-    assert next_item_rows(rows, max_length=10).starts.tolist() == [3]
-    earlier = dataset_of([[1, 2, 3, 4]], weights=np.array([0, 1, 1, 0], dtype=np.float32))
-    assert len(next_item_rows(earlier, max_length=2)) == 1
-    assert len(next_item_rows(earlier, max_length=1)) == 0
-
-
 def test_batches_are_random_rows_not_rows_of_like_length():
     rows = [[1] * (2 + row % 10) for row in range(400)]
     table = next_item_rows(dataset_of(rows), 50)

@@ -35,7 +35,7 @@ _REGENERATOR: _Options = (
 )
 _SASREC: _Options = (
     ("loss", LOSSES, "training loss (default sampled_softmax; bce is the published one, and weaker)"),
-    ("n_negatives", int, "negative items (default: 1 for bce and bpr, 256 for gbce; sampled_softmax takes the batch)"),
+    ("n_negatives", int, "negative items (default: 4096 for sampled_softmax, 256 for gbce, else 1)"),
     ("negative_sampling", NEGATIVE_SAMPLING, "default auto: those of the batch for sampled_softmax, else uniform ones"),
     ("embedding_dim", int, "size of item vectors and states (default 64)"),
     ("n_layers", int, "Transformer layers (default 2)"),

@@ -45,6 +45,8 @@ __all__ = ["PublishedModel", "SequentialRecommender", "columns_of"]
 
 # Without a validation item training stops when five epochs bring less than 1 % of training loss each.
 _PLATEAU = StopRule("loss", patience=5, rising=False, tolerance=0.01)
+# Negatives where none are asked for; one under the other losses, as published.
+_N_NEGATIVES = {"sampled_softmax": 4096, "gbce": 256}
 
 
 class SequentialRecommender(Ranker):
@@ -60,11 +62,13 @@ class SequentialRecommender(Ranker):
     loss : str
         One of :data:`seqregen.training.LOSSES`; see :class:`seqregen.training.NextItemLoss`.
     n_negatives : int or None
-        None stands for 1 under "bce" (published) and "bpr", else 256; not used by "ce" and "in_batch".
+        None stands for 4,096 under "sampled_softmax", 256 under "gbce", and 1 under "bce" (published) and "bpr"; not
+        used by "ce" and "in_batch".
     negative_sampling : {"auto", "uniform", "popularity", "in_batch"}
         Where negatives come from: all items alike, items as often as they stand in the rows trained on, or the
-        targets of the batch; see :mod:`seqregen.training.negatives`. "auto" is "in_batch" under "sampled_softmax"
-        where no ``n_negatives`` is given, and else "uniform".
+        targets of the batch; see :mod:`seqregen.training.negatives`. "auto" is "popularity" under "sampled_softmax",
+        else "uniform". Where neither this nor ``n_negatives`` is chosen, "sampled_softmax" is "ce" for a vocabulary of
+        4,096 items or fewer: the whole sum costs no more.
     learning_rate, weight_decay : float
         Of Adam.
     batch_size : int
@@ -276,6 +280,10 @@ class SequentialRecommender(Ranker):
 
     def _objective(self, training: SequenceDataset) -> Any:
         """What :meth:`_batch_loss` measures the states by."""
+        chosen = self.n_negatives is not None or self.negative_sampling != "auto"
+        if self.loss == "sampled_softmax" and not chosen and training.n_items <= _N_NEGATIVES[self.loss]:
+            # The sum over all items costs no more than the draws that would estimate it.
+            return NextItemLoss("ce", training.n_items, self._n_negatives())
         return NextItemLoss(
             self.loss,
             training.n_items,
@@ -286,10 +294,10 @@ class SequentialRecommender(Ranker):
     def _negative_sampling(self) -> str:
         if self.negative_sampling != "auto":
             return self.negative_sampling
-        return "in_batch" if self.loss == "sampled_softmax" and self.n_negatives is None else "uniform"
+        return "popularity" if self.loss == "sampled_softmax" else "uniform"
 
     def _n_negatives(self) -> int:
-        return self.n_negatives or (1 if self.loss in ("bce", "bpr") else 256)
+        return self.n_negatives or _N_NEGATIVES.get(self.loss, 1)
 
     def _hold_out(self, data: SequenceDataset) -> tuple[SequenceDataset, SequenceDataset | None]:
         """The rows to train on, and the original rows with validation items that early stopping watches."""

@@ -113,11 +113,13 @@ class GNN(SASRec):
     loss : {"sampled_softmax", "ce", "gbce", "bce", "bpr"}, default="sampled_softmax"
         See :class:`seqregen.training.NextItemLoss`.
     n_negatives : int, optional
-        Default 1 under "bce" (published) and "bpr", else 256; not used by "ce" and "in_batch".
+        Default 4,096 under "sampled_softmax", 256 under "gbce", 1 under "bce" (published) and "bpr"; not used by "ce"
+        and "in_batch".
     negative_sampling : {"auto", "uniform", "popularity", "in_batch"}, default="auto"
         Where negatives come from: all items alike, items as often as they stand in the rows trained on, or the
-        targets of the batch. "auto" is "in_batch" under "sampled_softmax" where no ``n_negatives`` is given, which
-        measured best, and else "uniform", as published.
+        targets of the batch. "auto" is "popularity" under "sampled_softmax", which measured best, and else "uniform",
+        as published. Where neither this nor ``n_negatives`` is chosen, a vocabulary of 4,096 items or fewer is summed
+        in full: "sampled_softmax" is "ce" then.
     learning_rate : float, default=1e-3
         Of Adam.
     weight_decay : float, default=0

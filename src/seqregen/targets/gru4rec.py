@@ -56,7 +56,7 @@ class GRU4Rec(PublishedModel):
     Rows are whole histories rather than parallel sessions, trained like the other targets; the recurrent layers have
     no biases and no dropout between them. The architecture's defaults and the weight decay are those of DR4SR's
     published code; the default loss is not: one-negative binary cross-entropy, the published setting, is far weaker
-    than a softmax over the targets of the batch. :meth:`reference` gives the published setting.
+    than a softmax over many items. :meth:`reference` gives the published setting.
 
     Parameters
     ----------
@@ -73,11 +73,13 @@ class GRU4Rec(PublishedModel):
     loss : {"sampled_softmax", "ce", "gbce", "bce", "bpr"}, default="sampled_softmax"
         See :class:`seqregen.training.NextItemLoss`.
     n_negatives : int, optional
-        Default 1 under "bce" (published) and "bpr", else 256; not used by "ce" and "in_batch".
+        Default 4,096 under "sampled_softmax", 256 under "gbce", 1 under "bce" (published) and "bpr"; not used by "ce"
+        and "in_batch".
     negative_sampling : {"auto", "uniform", "popularity", "in_batch"}, default="auto"
         Where negatives come from: all items alike, items as often as they stand in the rows trained on, or the
-        targets of the batch. "auto" is "in_batch" under "sampled_softmax" where no ``n_negatives`` is given, which
-        measured best, and else "uniform", as published.
+        targets of the batch. "auto" is "popularity" under "sampled_softmax", which measured best, and else "uniform",
+        as published. Where neither this nor ``n_negatives`` is chosen, a vocabulary of 4,096 items or fewer is summed
+        in full: "sampled_softmax" is "ce" then.
     learning_rate : float, default=1e-3
         Of Adam.
     weight_decay : float, default=1e-4

@@ -117,19 +117,10 @@ class NextItemRows:
 
 
 def next_item_rows(dataset: SequenceDataset, max_length: int) -> NextItemRows:
-    """Prepare the rows of a dataset for training.
-
-    Rows without a target are left out: those with fewer than two items, and those whose targets all weigh 0, which
-    are the same as rows that are not there.
-    """
+    """Prepare the rows of a dataset for training; rows with fewer than two items have no target and are left out."""
     used = np.minimum(dataset.lengths, max_length + 1)
-    starts = dataset.offsets[1:] - used
-    has_target = used >= 2
-    if dataset.weights is not None:
-        weighty = np.concatenate([[0], np.cumsum(dataset.weights != 0)])
-        has_target &= weighty[dataset.offsets[1:]] > weighty[np.minimum(starts + 1, dataset.offsets[1:])]
-    rows = np.flatnonzero(has_target)
-    return NextItemRows(dataset.items, dataset.weights, starts[rows], used[rows] - 1)
+    rows = np.flatnonzero(used >= 2)
+    return NextItemRows(dataset.items, dataset.weights, (dataset.offsets[1:] - used)[rows], used[rows] - 1)
 
 
 def history_batches(dataset: SequenceDataset, max_length: int, batch_size: int, device: torch.device) -> Iterator:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..ragged import take_positions
 from ..sequences import SequenceDataset
 from .batches import next_item_rows
 
@@ -189,7 +190,7 @@ def negative_sampler(name: str, training: SequenceDataset, max_length: int) -> N
     ----------
     name : {"uniform", "popularity", "in_batch"}
     training : SequenceDataset
-        The rows trained on: "popularity" counts their items, "in_batch" their targets.
+        The rows trained on: "popularity" counts the items of the part that is used, "in_batch" its targets.
     max_length : int
         Positions of a row that are trained on.
 
@@ -205,7 +206,9 @@ def negative_sampler(name: str, training: SequenceDataset, max_length: int) -> N
     if name == "uniform":
         return UniformNegatives(training.n_items)
     if name == "popularity":
-        return PopularityNegatives(training.items, training.n_items)
+        used = np.minimum(training.lengths, max_length + 1)
+        places, _offsets = take_positions(training.offsets[1:] - used, used)
+        return PopularityNegatives(training.items[places], training.n_items)
     if name == "in_batch":
         targets = next_item_rows(training, max_length).targets()
         return InBatchNegatives(np.bincount(targets, minlength=training.n_items + 1)[1:])
