@@ -1,0 +1,96 @@
+"""The accuracy benchmark: its data variants, its result files, and its tables, on a small data set."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import seqregen as sr
+from benchmarks import accuracy, report, runs, variants
+from seqregen.datasets import make_sequences
+
+RECIPE = "SASRec-bce"
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A small data set in the place of the real ones, and a store of its own."""
+    sequences = make_sequences(n_sequences=80, n_items=25, random_state=0).to_lists()
+    monkeypatch.setattr(variants, "data_file", lambda name: name)
+    monkeypatch.setattr(variants, "read_sequences", lambda path: sequences)
+    monkeypatch.setattr(runs, "CACHE", tmp_path / "cache")
+    for module in (runs, accuracy, report):
+        monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(
+        runs, "make_model", lambda recipe, **given: sr.targets.SASRec.reference(max_epochs=2, **given)
+    )
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def maker(store, tmp_path):
+    return variants.RowMaker("amazon-beauty", 0, tmp_path)
+
+
+def added(rows: sr.SequenceDataset) -> sr.SequenceDataset:
+    return rows[rows.origin != sr.Origin.ORIGINAL]
+
+
+def test_random_windows_are_pieces_of_rows_as_long_as_the_mined_ones(maker):
+    windows = added(variants.VARIANTS["windows"].rows(maker))
+    assert windows.lengths.tolist() == added(maker.mined).lengths.tolist()
+    originals = [tuple(row) for row in maker.original.to_lists()]
+    pieces = {row[i:j] for row in originals for i in range(len(row)) for j in range(i + 1, len(row) + 1)}
+    assert {tuple(row) for row in windows.to_lists()} <= pieces
+
+
+def test_controls_keep_the_original_rows_in_place(maker):
+    for name in ("twice", "windows", "mined_only", "mined"):
+        rows = variants.VARIANTS[name].rows(maker)
+        assert rows.originals().to_lists() == maker.original.to_lists()
+        assert rows.validation[: len(maker.original)].tolist() == maker.original.validation.tolist()
+    alone = variants.VARIANTS["mined_only"].rows(maker)
+    assert not alone.originals().weights.any()
+    assert added(alone).weights.all()
+
+
+def test_a_run_is_one_file_that_is_written_once(store):
+    run = runs.Run("amazon-beauty", RECIPE, "mined", 0)
+    record = run.carry_out()
+    assert run.finished
+    stored = json.loads(run.path.read_text())
+    assert stored["test"] == record["test"]
+    for by in ("history_length", "target_popularity"):
+        groups = stored["groups"][by].values()
+        assert sum(group["users"] for group in groups) == 80
+        mean = sum(group["users"] * group["ndcg@20"] for group in groups) / 80
+        assert mean == pytest.approx(stored["test"]["ndcg@20"])
+    assert len(np.load(run.path.with_suffix(".npz"))["ranks"]) == 80
+    assert accuracy.carry_out_all([run], jobs=1, threads=1, minutes=1) == 0
+    assert run.path.read_text() == json.dumps(stored, indent=1) + "\n"
+
+
+def test_a_personalized_run_tells_its_weights(store, monkeypatch):
+    settings = {"warmup_epochs": 1, "update_every": 1}
+    variant = variants.Variant("mined, weighed", lambda maker: maker.mined, settings)
+    monkeypatch.setitem(variants.VARIANTS, "weighed", variant)
+    record = runs.Run("amazon-beauty", RECIPE, "weighed", 0).carry_out()
+    assert record["personalizer"]["settings"]["update_every"] == 1
+    assert record["personalizer"]["weights"]["origin"]["mined"]["mean"] == 1
+
+
+def test_tables_compare_a_variant_with_the_original(store):
+    for variant in ("original", "twice"):
+        runs.Run("amazon-beauty", RECIPE, variant, 0).carry_out()
+    (line,) = (line for line in report.regeneration_table("amazon-beauty").splitlines() if "twice" in line)
+    assert line.startswith(f"| {RECIPE} | original, twice | 1 |")
+    assert " %" in line
+    assert f"| {RECIPE} | 1 |" in report.models_table("amazon-beauty")
+
+
+def test_unknown_names_are_refused_with_those_there_are(store, capsys):
+    with pytest.raises(SystemExit):
+        accuracy.main(["--recipes", "BERT4Rec-*"])
+    assert "no recipe is called BERT4Rec-*; there are SASRec-bce" in capsys.readouterr().err
