@@ -110,13 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this time, resumably")
     parser.add_argument("--report", action="store_true", help="print the tables of the results so far")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/results.md")
     options = parser.parse_args(arguments)
-    if options.report:
-        from benchmarks.report import models_table, regeneration_table
-
-        for dataset in options.datasets:
-            print(f"## {dataset}\n\n{models_table(dataset)}\n\n{regeneration_table(dataset)}\n")
-        return 0
+    if options.report or options.write:
+        return _report(options)
     recipes, variants = (
         _named(parser, *kind)
         for kind in (("recipe", RECIPES, options.recipes), ("variant", VARIANTS, options.variants))
@@ -133,6 +130,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     failed = carry_out_all(runs, jobs=options.jobs, threads=options.threads, minutes=options.minutes)
     return 1 if failed else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from benchmarks.report import TABLES, write_page
+
+    if options.write:
+        write_page()
+    else:
+        tables = (make(dataset) for dataset in options.datasets for make in TABLES.values())
+        print("\n\n".join(tables))
+    return 0
 
 
 def _named(parser: argparse.ArgumentParser, kind: str, known: dict, patterns: list[str]) -> list[str]:

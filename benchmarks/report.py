@@ -1,52 +1,71 @@
-"""Tables of the accuracy runs, made from the result files alone: ``python -m benchmarks.accuracy --report``."""
+"""Tables of the accuracy runs, made from the result files alone.
+
+``python -m benchmarks.accuracy --report`` prints them; with ``--write`` it puts them into docs/results.md, each between
+the two comments that name it.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from seqregen.metrics import UNREACHABLE, paired_bootstrap
+from seqregen.files import write_aside
+from seqregen.metrics import UNREACHABLE, PairedBootstrap, paired_bootstrap
 
 from .recipes import RECIPES
 from .variants import VARIANTS
 
-__all__ = ["models_table", "regeneration_table"]
+__all__ = ["TABLES", "groups_table", "models_table", "regeneration_table", "with_tables", "write_page"]
 
 RESULTS = Path(__file__).parent / "results" / "accuracy"
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
-# NDCG@20 of each backbone without regeneration in DR4SR's Table 3.
+# NDCG@20 in DR4SR's Table 3: without regeneration, with it, and with the personalizer.
 PUBLISHED = {
-    "amazon-beauty": {"GRU4Rec": 0.0150, "SASRec": 0.0368, "FMLP": 0.0394, "GNN": 0.0384, "CL4SRec": 0.0441},
-    "amazon-toys": {"GRU4Rec": 0.0136, "SASRec": 0.0448, "FMLP": 0.0447, "GNN": 0.0469, "CL4SRec": 0.0530},
+    "amazon-beauty": {
+        "GRU4Rec": (0.0150, 0.0177, 0.0194),
+        "SASRec": (0.0368, 0.0395, 0.0412),
+        "FMLP": (0.0394, 0.0421, 0.0449),
+        "GNN": (0.0384, 0.0406, 0.0414),
+        "CL4SRec": (0.0441, 0.0495, 0.0517),
+    },
+    "amazon-toys": {
+        "GRU4Rec": (0.0136, 0.0165, 0.0179),
+        "SASRec": (0.0448, 0.0504, 0.0527),
+        "FMLP": (0.0447, 0.0486, 0.0524),
+        "GNN": (0.0469, 0.0498, 0.0521),
+        "CL4SRec": (0.0530, 0.0551, 0.0567),
+    },
 }
+# Which of the three a variant is measured against.
+_PUBLISHED_GAIN_OF = {"regenerated": 1, "personalized_reference": 2, "personalized": 2}
 
 
-def regeneration_table(dataset: str) -> str:
-    """Markdown: mean and deviation over seeds, and the paired difference in NDCG@20 to the original data."""
-    runs = _runs(dataset)
-    lines = [
-        "| recipe | trained on | seeds | " + " | ".join(METRICS) + " | NDCG@20 against original (95 % interval, p) |",
-        "| --- | --- | --- |" + " --- |" * (len(METRICS) + 1),
-    ]
-    for recipe in RECIPES:
-        variants = [variant for variant in VARIANTS if (recipe, variant) in runs]
-        for variant in variants if len(variants) > 1 else ():
-            seeds = runs[recipe, variant]
-            difference = _difference(runs[recipe, "original"], seeds) if variant != "original" else ""
-            lines.append(f"| {recipe} | {VARIANTS[variant].label} | {len(seeds)} | {_cells(seeds)} | {difference} |")
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class _Comparison:
+    """A variant beside the original rows, on the seeds that both have."""
+
+    found: PairedBootstrap
+    base: float
+
+    @property
+    def gain(self) -> float:
+        return 100 * self.found.difference / self.base
+
+    def __str__(self) -> str:
+        low, high = (100 * bound / self.base for bound in (self.found.low, self.found.high))
+        return f"{self.gain:+.1f} % ({low:+.1f} to {high:+.1f})"
 
 
 def models_table(dataset: str) -> str:
-    """Markdown: every recipe on the original rows, and the published NDCG@20 of its model where there is one."""
+    """Every recipe on the original rows, and the published NDCG@20 of its model where there is one."""
     runs = _runs(dataset)
-    lines = [
-        "| recipe | seeds | " + " | ".join(METRICS) + " | published ndcg@20 | best epoch | minutes a run |",
-        "| --- | --- |" + " --- |" * (len(METRICS) + 3),
-    ]
+    lines = _heading("recipe", "seeds", *METRICS, "published ndcg@20", "best epoch", "minutes a run")
     for recipe, (model, _) in RECIPES.items():
         seeds = runs.get((recipe, "original"))
         if not seeds:
@@ -54,20 +73,99 @@ def models_table(dataset: str) -> str:
         published = PUBLISHED.get(dataset, {}).get(model) if recipe.endswith("-bce") else None
         epochs = " ".join(str(record["best_epoch"] + 1) for record in seeds.values())
         minutes = np.mean([record["fit_seconds"] for record in seeds.values()]) / 60
-        known = f"{published:.4f}" if published else ""
-        lines.append(f"| {recipe} | {len(seeds)} | {_cells(seeds)} | {known} | {epochs} | {minutes:.1f} |")
+        known = ""
+        if published:
+            ours = np.mean([record["test"]["ndcg@20"] for record in seeds.values()])
+            known = f"{published[0]:.4f} (ours {100 * (ours / published[0] - 1):+.0f} %)"
+        lines.append(_line(recipe, len(seeds), *_cells(seeds), known, epochs, f"{minutes:.1f}"))
     return "\n".join(lines)
+
+
+def regeneration_table(dataset: str) -> str:
+    """What each data variant brings: mean and deviation over seeds, and the paired difference to the original rows.
+
+    The p values are Holm's for all comparisons of the table.
+    """
+    runs = _runs(dataset)
+    compared = {
+        (recipe, variant): _compared(runs[recipe, "original"], seeds)
+        for (recipe, variant), seeds in runs.items()
+        if variant != "original" and set(runs.get((recipe, "original"), {})) & set(seeds)
+    }
+    adjusted = dict(zip(compared, _holm([each.found.p_value for each in compared.values()]), strict=True))
+    lines = _heading(
+        "recipe", "trained on", "seeds", *METRICS, "ndcg@20 against original (95 %)", "p (Holm)", "published gain"
+    )
+    for recipe, (model, _) in RECIPES.items():
+        variants = [variant for variant in VARIANTS if (recipe, variant) in runs]
+        for variant in variants if len(variants) > 1 else ():
+            seeds = runs[recipe, variant]
+            found = compared.get((recipe, variant))
+            tested = ("", "") if found is None else (found, f"{adjusted[recipe, variant]:.4f}")
+            published = _published_gain(dataset, model, variant) if recipe.endswith("-bce") else ""
+            lines.append(_line(recipe, VARIANTS[variant].label, len(seeds), *_cells(seeds), *tested, published))
+    return "\n".join(lines)
+
+
+def groups_table(dataset: str) -> str:
+    """Gain in NDCG@20 over the original rows by history length and by how often the target stands in the rows."""
+    runs = _runs(dataset)
+    lines = _heading("recipe", "trained on", "users", "group", "share of users", "original", "here", "gain")
+    for recipe in RECIPES:
+        base = _with_groups(runs.get((recipe, "original"), {}))
+        for variant in VARIANTS:
+            seeds = _with_groups(runs.get((recipe, variant), {}))
+            shared = sorted(set(base) & set(seeds))
+            if variant == "original" or not shared:
+                continue
+            for by in ("history_length", "target_popularity"):
+                for group in base[shared[0]]["groups"][by]:
+                    before, here = (
+                        np.mean([those[seed]["groups"][by][group]["ndcg@20"] for seed in shared])
+                        for those in (base, seeds)
+                    )
+                    users = base[shared[0]]["groups"][by]
+                    share = users[group]["users"] / sum(each["users"] for each in users.values())
+                    gain = f"{100 * (here / before - 1):+.1f} %" if before else ""
+                    lines.append(
+                        _line(
+                            recipe,
+                            VARIANTS[variant].label,
+                            by.replace("_", " "),
+                            group,
+                            f"{100 * share:.0f} %",
+                            f"{before:.4f}",
+                            f"{here:.4f}",
+                            gain,
+                        )
+                    )
+    return "\n".join(lines)
+
+
+# What a page can ask for, by the name before the data set: "models amazon-beauty".
+TABLES = {"models": models_table, "regeneration": regeneration_table, "groups": groups_table}
+_PLACE = re.compile(r"(<!-- table: (\w+) ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+
+
+def with_tables(page: str) -> str:
+    """A page with each table between its two comments made anew."""
+    return _PLACE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]](found[3])}\n\n{found[4]}", page)
+
+
+def write_page() -> None:
+    """Make the tables of docs/results.md anew."""
+    page = with_tables(PAGE.read_text(encoding="utf-8"))
+    with write_aside(PAGE) as aside:
+        aside.write_text(page, encoding="utf-8")
 
 
 def _runs(dataset: str) -> dict[tuple[str, str], dict[int, dict]]:
     """Records of the finished runs by recipe and variant, and then by seed."""
     runs: dict[tuple[str, str], dict[int, dict]] = defaultdict(dict)
     for path in sorted(RESULTS.glob(f"{dataset}_*.json")):
-        # Recipes have underscores of their own.
-        recipe, variant, seed = path.stem.removeprefix(f"{dataset}_").rsplit("_", 2)
         record = json.loads(path.read_text())
         record["ranks"] = _ranks(path.with_suffix(".npz"))
-        runs[recipe, variant][int(seed)] = record
+        runs[record["recipe"], record["variant"]][record["seed"]] = record
     return runs
 
 
@@ -76,26 +174,43 @@ def _ranks(path: Path) -> np.ndarray:
     return np.where(ranks == 0, UNREACHABLE, ranks)
 
 
-def _cells(seeds: dict[int, dict]) -> str:
-    return " | ".join(_mean_and_deviation([record["test"][metric] for record in seeds.values()]) for metric in METRICS)
+def _with_groups(seeds: dict[int, dict]) -> dict[int, dict]:
+    return {seed: record for seed, record in seeds.items() if "groups" in record}
+
+
+def _compared(original: dict[int, dict], other: dict[int, dict]) -> _Comparison:
+    shared = sorted(set(original) & set(other))
+    here, before = (np.stack([those[seed]["ranks"] for seed in shared]) for those in (other, original))
+    found = paired_bootstrap(here, before, metric="ndcg", k=20, random_state=0)
+    return _Comparison(found, found.mean_b)
+
+
+def _holm(p_values: list[float]) -> list[float]:
+    """p values that hold for all comparisons together (Holm 1979)."""
+    order = np.argsort(p_values, kind="stable")
+    factors = len(p_values) - np.arange(len(p_values))
+    adjusted = np.minimum(1, np.maximum.accumulate(np.asarray(p_values)[order] * factors))
+    return adjusted[np.argsort(order)].tolist()
+
+
+def _published_gain(dataset: str, model: str, variant: str) -> str:
+    place = _PUBLISHED_GAIN_OF.get(variant)
+    published = PUBLISHED.get(dataset, {}).get(model)
+    return f"{100 * (published[place] / published[0] - 1):+.1f} %" if place and published else ""
+
+
+def _heading(*names: str) -> list[str]:
+    return [_line(*names), "|" + " --- |" * len(names)]
+
+
+def _line(*cells: object) -> str:
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def _cells(seeds: dict[int, dict]) -> list[str]:
+    return [_mean_and_deviation([record["test"][metric] for record in seeds.values()]) for metric in METRICS]
 
 
 def _mean_and_deviation(values: list[float]) -> str:
     deviation = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
     return f"{np.mean(values):.4f}{deviation}"
-
-
-def _difference(original: dict[int, dict], other: dict[int, dict]) -> str:
-    shared = sorted(set(original) & set(other))
-    if not shared:
-        return ""
-    compared = paired_bootstrap(
-        np.stack([other[seed]["ranks"] for seed in shared]),
-        np.stack([original[seed]["ranks"] for seed in shared]),
-        metric="ndcg",
-        k=20,
-        random_state=0,
-    )
-    base = np.mean([original[seed]["test"]["ndcg@20"] for seed in shared])
-    low, high = (100 * bound / base for bound in (compared.low, compared.high))
-    return f"{100 * compared.difference / base:+.1f} % ({low:+.1f} to {high:+.1f}, p {compared.p_value:.4f})"

@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from benchmarks import accuracy, report, runs, variants
 
 import seqregen as sr
-from benchmarks import accuracy, report, runs, variants
 from seqregen.datasets import make_sequences
 
 RECIPE = "SASRec-bce"
@@ -23,9 +23,7 @@ def store(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "CACHE", tmp_path / "cache")
     for module in (runs, accuracy, report):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(
-        runs, "make_model", lambda recipe, **given: sr.targets.SASRec.reference(max_epochs=2, **given)
-    )
+    monkeypatch.setattr(runs, "make_model", lambda recipe, **given: sr.targets.SASRec.reference(max_epochs=2, **given))
     return tmp_path / "results"
 
 
@@ -88,6 +86,17 @@ def test_tables_compare_a_variant_with_the_original(store):
     assert line.startswith(f"| {RECIPE} | original, twice | 1 |")
     assert " %" in line
     assert f"| {RECIPE} | 1 |" in report.models_table("amazon-beauty")
+
+
+def test_holm_holds_for_all_comparisons_together():
+    assert report._holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert report._holm([0.6, 0.7]) == [1.0, 1.0]
+
+
+def test_the_page_shows_what_is_in_the_store():
+    page = report.PAGE.read_text(encoding="utf-8")
+    assert report.with_tables(page) == page, "make the tables anew: python -m benchmarks.accuracy --write"
+    assert len(report._PLACE.findall(page)) >= 4
 
 
 def test_unknown_names_are_refused_with_those_there_are(store, capsys):
