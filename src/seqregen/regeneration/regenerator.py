@@ -330,7 +330,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
                 embedding_dim=self.embedding_dim,
                 n_heads=self.n_heads,
                 loss=self.pretraining_loss,
-                # What the default negatives add to accuracy, vectors to start from do not need; these cost half the time.
+                # To start from, these vectors do as well as those of the default negatives, for half the time.
                 negative_sampling="in_batch" if self.pretraining_loss == "sampled_softmax" else "auto",
                 device=self.device,
                 random_state=seed >> 1,
