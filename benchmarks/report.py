@@ -108,38 +108,31 @@ def regeneration_table(dataset: str) -> str:
 
 
 def groups_table(dataset: str) -> str:
-    """Gain in NDCG@20 over the original rows by history length and by how often the target stands in the rows."""
+    """Gain in NDCG@20 over the original rows, by length of history and by how often the target occurs."""
     runs = _runs(dataset)
-    lines = _heading("recipe", "trained on", "users", "group", "share of users", "original", "here", "gain")
+    lines: list[str] = []
     for recipe in RECIPES:
-        base = _with_groups(runs.get((recipe, "original"), {}))
+        base = runs.get((recipe, "original"), {})
         for variant in VARIANTS:
-            seeds = _with_groups(runs.get((recipe, variant), {}))
+            seeds = runs.get((recipe, variant), {})
             shared = sorted(set(base) & set(seeds))
             if variant == "original" or not shared:
                 continue
-            for by in ("history_length", "target_popularity"):
-                for group in base[shared[0]]["groups"][by]:
-                    before, here = (
-                        np.mean([those[seed]["groups"][by][group]["ndcg@20"] for seed in shared])
-                        for those in (base, seeds)
-                    )
-                    users = base[shared[0]]["groups"][by]
-                    share = users[group]["users"] / sum(each["users"] for each in users.values())
-                    gain = f"{100 * (here / before - 1):+.1f} %" if before else ""
-                    lines.append(
-                        _line(
-                            recipe,
-                            VARIANTS[variant].label,
-                            by.replace("_", " "),
-                            group,
-                            f"{100 * share:.0f} %",
-                            f"{before:.4f}",
-                            f"{here:.4f}",
-                            gain,
-                        )
-                    )
-    return "\n".join(lines)
+            gains = _gains_by_group(
+                [base[seed]["groups"] for seed in shared], [seeds[seed]["groups"] for seed in shared]
+            )
+            lines = lines or _heading("recipe", "trained on", *gains)
+            lines.append(_line(recipe, VARIANTS[variant].label, *gains.values()))
+    return "\n".join(lines) or "There are no runs to compare yet."
+
+
+def _gains_by_group(before: list[dict], after: list[dict]) -> dict[str, str]:
+    gains = {}
+    for by, what in (("history_length", "history"), ("target_popularity", "target")):
+        for group in before[0][by]:
+            old, new = (np.mean([groups[by][group]["ndcg@20"] for groups in those]) for those in (before, after))
+            gains[f"{what} {group}"] = f"{100 * (new / old - 1):+.1f} %" if old else ""
+    return gains
 
 
 # What a page can ask for, by the name before the data set: "models amazon-beauty".
@@ -172,10 +165,6 @@ def _runs(dataset: str) -> dict[tuple[str, str], dict[int, dict]]:
 def _ranks(path: Path) -> np.ndarray:
     ranks = np.load(path)["ranks"].astype(np.int64)
     return np.where(ranks == 0, UNREACHABLE, ranks)
-
-
-def _with_groups(seeds: dict[int, dict]) -> dict[int, dict]:
-    return {seed: record for seed, record in seeds.items() if "groups" in record}
 
 
 def _compared(original: dict[int, dict], other: dict[int, dict]) -> _Comparison:

@@ -13,6 +13,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.viewcode",
+    "myst_parser",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
