@@ -159,6 +159,7 @@ def test_no_terms_are_the_first_order_rule(tiny, mined):
         {"detach_states": False},
         {"normalize": "weight"},
         {"features": "state_and_target"},
+        {"features": "state_target_and_origin"},
         {"noise": False},
         {"dev": "original"},
         {"dev": "held_out", "held_out_share": 0.2},
@@ -176,6 +177,17 @@ def test_every_choice_changes_the_weights(tiny, mined, changes):
     changed = tiny(**changes).fit(mined)
     assert changed.n_updates_ > 0
     assert not np.allclose(changed.weights_, tiny().fit(mined).weights_, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("features", ["state_and_target", "state_target_and_origin"])
+def test_only_who_reads_origins_tells_like_rows_apart(tiny, mined, features):
+    personalizer = tiny(features=features, fixed=()).fit(mined)
+    original = mined.originals()[:20]
+    twice = original.append(original.items, original.offsets, Origin.MINED)
+    ours, added = personalizer.transform(twice).weights.reshape(2, -1)
+    is_target = np.ones(len(ours), dtype=bool)
+    is_target[original.offsets[:-1]] = False
+    assert (ours[is_target] != added[is_target]).all() == (features == "state_target_and_origin")
 
 
 def test_what_nothing_is_detached_from_is_trained_otherwise(tiny, mined):

@@ -10,7 +10,7 @@ from ..sequences import SequenceDataset
 from ..targets.network import NextItemNetwork
 from ..targets.ranker import ROWS_AT_ONCE
 from ..training import NextItemRows
-from .weighting import WeightingNetwork
+from .weighting import WeightingNetwork, origin_codes
 
 __all__ = ["position_weights"]
 
@@ -42,12 +42,15 @@ def position_weights(
     """
     weights = np.ones(dataset.n_interactions, dtype=np.float32)
     pieces = _pieces(dataset, max_length)
+    origins = np.repeat(dataset.origin, dataset.lengths)
     device, table = next(network.parameters()).device, network.item_table()
     order = np.argsort(pieces.lengths, kind="stable")
     for first in range(0, len(order), ROWS_AT_ONCE):
         batch = pieces.batch(order[first : first + ROWS_AT_ONCE], device)
         assert batch.targets is not None
-        inputs = weighting.inputs(network.states(batch), table, batch.targets)
+        assert batch.places is not None
+        read = origin_codes(origins[batch.places], device)
+        inputs = weighting.inputs(network.states(batch), table, batch.targets, read)
         found = weighting.expected(inputs).cpu().numpy().astype(np.float32)
         weights[batch.places] = found.clip(_LOWEST, _HIGHEST)
     return weights

@@ -65,9 +65,9 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         counts them, too.
     fixed : tuple of {"original", "mined", "regenerated"}, default=("mined",)
         Rows of these origins weigh exactly 1. The published code fixes the mined rows, nothing else; () fixes none.
-    features : {"state", "state_and_target"}, default="state"
-        What the network reads: the state that the target is predicted from (published code), or that and the target's
-        item vector, so that two targets in one place can be told apart.
+    features : {"state", "state_and_target", "state_target_and_origin"}, default="state"
+        What the network reads: the state that the target is predicted from (published code); the target's item vector,
+        too, so that two targets in one place can be told apart; and whether the row is original, mined or regenerated.
     hidden_dim : int, default=64
         Size of its hidden layer (published: that of the states).
     temperature : float, default=10.0

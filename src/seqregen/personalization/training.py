@@ -16,7 +16,7 @@ from ..targets.network import NextItemNetwork
 from ..targets.task import TrainingPart, TrainingTask
 from ..training import NextItemBatch, OuterPlan, OuterUpdates
 from .hypergradient import losses_gradient, second_order_kernels, through_minimum
-from .weighting import WeightingNetwork
+from .weighting import WeightingNetwork, origin_codes
 
 __all__ = ["Personalization", "PersonalizationSettings"]
 
@@ -158,6 +158,7 @@ class _Join:
                 "there is nothing to weigh."
             )
         self.is_fixed = np.repeat(fixed, data.lengths)
+        self.origins = np.repeat(data.origin, data.lengths)
         self.weighting = self._new_weighting()
         self.parameters = [parameter for parameter in original.network.parameters() if parameter.requires_grad]
         self.epoch = -1
@@ -272,9 +273,11 @@ class _Join:
         """Weights, (n_targets,), of a batch; 1 in fixed rows."""
         assert batch.targets is not None
         assert batch.places is not None
-        table = self.original.network.item_table() if self.settings.features == "state_and_target" else states
+        # An item table can be work to make; not every network reads it.
+        table = states if self.settings.features == "state" else self.original.network.item_table()
         is_fixed = self.is_fixed[batch.places]
-        inputs = self.weighting.inputs(states, table, batch.targets)
+        origins = origin_codes(self.origins[batch.places], states.device)
+        inputs = self.weighting.inputs(states, table, batch.targets, origins)
         weights = self.weighting(inputs.detach() if self.settings.detach_states else inputs, random)
         fixed = torch.from_numpy(is_fixed).to(weights.device, non_blocking=True)
         if counted:

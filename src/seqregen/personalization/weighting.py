@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..nn import initialize
+from ..sequences import Origin
 
-__all__ = ["FEATURES", "WeightingNetwork"]
+__all__ = ["FEATURES", "WeightingNetwork", "origin_codes"]
 
-FEATURES = ("state", "state_and_target")
+FEATURES = ("state", "state_and_target", "state_target_and_origin")
 # Quantiles of the noise that an expectation is the mean over.
 _N_QUANTILES = 32
 
@@ -28,8 +29,9 @@ class WeightingNetwork(nn.Module):
         Size of a state d.
     hidden : int
         Size of the hidden layer.
-    features : {"state", "state_and_target"}
-        What is read: the state that the target is predicted from, or that and the target's item vector.
+    features : {"state", "state_and_target", "state_target_and_origin"}
+        What is read: the state that the target is predicted from, the target's item vector, and whether the row is
+        original, mined or regenerated.
     temperature : float
         τ at the start.
     floor : float
@@ -46,7 +48,8 @@ class WeightingNetwork(nn.Module):
         self, width: int, hidden: int, features: str, temperature: float, floor: float, noise: bool = True
     ) -> None:
         super().__init__()
-        self.expand = nn.Linear(width * (2 if features == "state_and_target" else 1), hidden)
+        size = {"state": width, "state_and_target": 2 * width, "state_target_and_origin": 2 * width + len(Origin)}
+        self.expand = nn.Linear(size[features], hidden)
         self.contract = nn.Linear(hidden, 2)
         self.temperature = nn.Parameter(torch.tensor(float(temperature)), requires_grad=False)
         self.features, self.floor, self.noise = features, floor, noise
@@ -60,11 +63,14 @@ class WeightingNetwork(nn.Module):
         """All parameters but the temperature."""
         return [*self.expand.parameters(), *self.contract.parameters()]
 
-    def inputs(self, states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
-        """What is read, (n, width), of states (n, d), the item table (n_items, d) and target codes (n,)."""
+    def inputs(self, states: Tensor, table: Tensor, targets: Tensor, origins: Tensor) -> Tensor:
+        """What is read, (n, size), of states (n, d), the item table (n_items, d), target codes and origins (n,)."""
         if self.features == "state":
             return states
-        return torch.cat([states, table.index_select(0, targets - 1)], dim=1)
+        read = [states, table.index_select(0, targets - 1)]
+        if self.features == "state_target_and_origin":
+            read.append(functional.one_hot(origins, len(Origin)).to(states))
+        return torch.cat(read, dim=1)
 
     def forward(self, inputs: Tensor, random: np.random.Generator) -> Tensor:
         """One weight a position, (n,), with noise drawn from ``random``."""
@@ -93,3 +99,8 @@ def _logistic(n: int, random: np.random.Generator) -> Tensor:
     # Drawn in double precision: neither 0 nor 1 is ever met but for one draw in 2**53, which the clip sees to.
     uniform = np.clip(random.random(n), 1e-16, 1 - 1e-16)
     return torch.from_numpy(np.log(uniform) - np.log1p(-uniform))
+
+
+def origin_codes(origins: np.ndarray, device: torch.device) -> Tensor:
+    """Origins of rows, int8 (n,), as the int64 Tensor that :meth:`WeightingNetwork.inputs` reads."""
+    return torch.from_numpy(origins.astype(np.int64)).to(device, non_blocking=True)
