@@ -1,7 +1,7 @@
 """Accuracy on real data, of every model and of what regeneration adds: a result file a run, finished ones skipped.
 
-    python -m benchmarks.accuracy --recipes "SASRec-*" --seeds 0 1 2 --minutes 60 --jobs 2
-    python -m benchmarks.accuracy --report
+    python -m benchmarks accuracy --recipes "SASRec-*" --seeds 0 1 2 --minutes 60 --jobs 2
+    python -m benchmarks report
 
 Protocol: leave-one-out. The last item of each user is the test target, the last but one the validation item
 that early stopping reads; mining, regeneration and gradients see the rest alone. Full ranking, history excluded.
@@ -16,16 +16,15 @@ import json
 import multiprocessing
 import os
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from itertools import product
 from multiprocessing.process import BaseProcess
 
-from benchmarks.recipes import RECIPES
-from benchmarks.runs import RESULTS, Run
-from benchmarks.variants import VARIANTS, WINDOWS
+from .recipes import RECIPES
+from .runs import RESULTS, Run
+from .variants import VARIANTS, WINDOWS
 
 # Seconds between two looks at the runs that are under way.
 _PAUSE = 0.5
@@ -90,7 +89,7 @@ def _expected_minutes(runs: list[Run]) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.accuracy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks accuracy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--datasets", nargs="+", choices=WINDOWS, default=["amazon-beauty"])
     parser.add_argument(
@@ -109,11 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this time, resumably")
-    parser.add_argument("--report", action="store_true", help="print the tables of the results so far")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/results.md")
     options = parser.parse_args(arguments)
-    if options.report or options.write:
-        return _report(options)
     recipes, variants = (
         _named(parser, *kind)
         for kind in (("recipe", RECIPES, options.recipes), ("variant", VARIANTS, options.variants))
@@ -132,23 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _report(options: argparse.Namespace) -> int:
-    from benchmarks.report import TABLES, write_page
-
-    if options.write:
-        write_page()
-    else:
-        tables = (make(dataset) for dataset in options.datasets for make in TABLES.values())
-        print("\n\n".join(tables))
-    return 0
-
-
 def _named(parser: argparse.ArgumentParser, kind: str, known: dict, patterns: list[str]) -> list[str]:
     names = [name for name in known if any(fnmatch(name, pattern) for pattern in patterns)]
     if not names:
         parser.error(f"no {kind} is called {' or '.join(patterns)}; there are {', '.join(known)}")
     return names
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,14 +1,16 @@
 """Tables of the accuracy runs, made from the result files alone.
 
-``python -m benchmarks.accuracy --report`` prints them; with ``--write`` it puts them into docs/results.md, each between
-the two comments that name it.
+``python -m benchmarks report`` prints them; with ``--write`` it puts them into docs/results.md, each between the two
+comments that name it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from seqregen.metrics import UNREACHABLE, PairedBootstrap, paired_bootstrap
 from .recipes import RECIPES
 from .variants import VARIANTS
 
-__all__ = ["TABLES", "groups_table", "models_table", "regeneration_table", "with_tables", "write_page"]
+__all__ = ["TABLES", "groups_table", "main", "models_table", "regeneration_table", "with_tables", "write_page"]
 
 RESULTS = Path(__file__).parent / "results" / "accuracy"
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
@@ -150,6 +152,18 @@ def write_page() -> None:
     page = with_tables(PAGE.read_text(encoding="utf-8"))
     with write_aside(PAGE) as aside:
         aside.write_text(page, encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks report", description="Tables of the accuracy runs.")
+    parser.add_argument("--datasets", nargs="+", choices=PUBLISHED, default=list(PUBLISHED))
+    parser.add_argument("--write", action="store_true", help="put them into docs/results.md instead of printing them")
+    options = parser.parse_args(arguments)
+    if options.write:
+        write_page()
+    else:
+        print("\n\n".join(f"## {data}: {name}\n\n{TABLES[name](data)}" for data in options.datasets for name in TABLES))
+    return 0
 
 
 def _runs(dataset: str) -> dict[tuple[str, str], dict[int, dict]]:
