@@ -1,4 +1,4 @@
-"""``python -m benchmarks`` ``speed``, ``path``, ``profile``, ``accuracy``, ``report``: tables, and JSON under results/."""
+"""``python -m benchmarks``: speed, path, profile, accuracy and report; tables on the screen, JSON under results/."""
 
 from __future__ import annotations
 
