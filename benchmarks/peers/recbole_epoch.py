@@ -36,16 +36,17 @@ def write_atomic_file(sequences: list[list[int]], directory: Path) -> None:
             file.writelines(f"{user}\t{item}\t{place}\n" for place, item in enumerate(row))
 
 
+_ATTENTION = {
+    "hidden_size": 64,
+    "n_layers": 2,
+    "n_heads": 2,
+    "inner_size": 128,
+    "hidden_dropout_prob": 0.5,
+    "attn_dropout_prob": 0.5,
+}
 # The published sizes of each model, in RecBole's names.
 SIZES = {
-    "SASRec": {
-        "hidden_size": 64,
-        "n_layers": 2,
-        "n_heads": 2,
-        "inner_size": 128,
-        "hidden_dropout_prob": 0.5,
-        "attn_dropout_prob": 0.5,
-    },
+    "SASRec": _ATTENTION,
     "GRU4Rec": {
         "embedding_size": 64,
         "hidden_size": 256,
@@ -54,14 +55,7 @@ SIZES = {
         "weight_decay": 1e-4,
     },
     # The nearest that there is to a graph of items below self-attention; its graph is one of each row.
-    "GCSAN": {
-        "hidden_size": 64,
-        "n_layers": 2,
-        "n_heads": 2,
-        "inner_size": 128,
-        "hidden_dropout_prob": 0.5,
-        "attn_dropout_prob": 0.5,
-    },
+    "GCSAN": _ATTENTION,
     "SRGNN": {"embedding_size": 64, "step": 1},
 }
 
