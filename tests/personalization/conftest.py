@@ -23,6 +23,17 @@ SIZES = {
     "device": "cpu",
 }
 
+# What is published where the defaults are not: every test that changes one of these is about that one alone.
+PUBLISHED = {
+    "fixed": ("mined",),
+    "features": "state",
+    "temperature": 10.0,
+    "normalize": "count",
+    "neumann_step": 1e-3,
+    "neumann_scaled": False,
+    "dev": "train",
+}
+
 
 @pytest.fixture
 def sizes() -> dict:
@@ -36,7 +47,7 @@ def tiny():
 
     def make(recommender=None, **changes) -> DatasetPersonalizer:
         model = SASRec(n_heads=1, loss="bce", **SIZES) if recommender is None else recommender
-        settings = {"warmup_epochs": 1, "update_every": 2, "learning_rate": 0.5}
+        settings = PUBLISHED | {"warmup_epochs": 1, "update_every": 2, "learning_rate": 0.5}
         nested = {name: value for name, value in changes.items() if name.startswith("recommender__")}
         own = {name: value for name, value in changes.items() if name not in nested}
         return DatasetPersonalizer(model, **(settings | own)).set_params(**nested)

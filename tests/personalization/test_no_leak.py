@@ -73,7 +73,7 @@ def test_the_gradient_of_the_weights_sees_no_held_out_item(tiny, planted):
     personalizer = tiny(noise=False)
     # Negatives are drawn from all items, which "sampled_softmax" in the batch does not do.
     model = personalizer.recommender.set_params(loss="sampled_softmax", negative_sampling="in_batch", dropout=0.0)
-    companion = training.Personalization(personalizer._settings())
+    companion = training.Personalization(personalizer._settings(data))
     task = model._task(companion.kept_in(data, 0), None, torch.device("cpu"), 0, 10)
     companion.joined(task)
     before = companion.outer.gradients(np.random.default_rng(1))

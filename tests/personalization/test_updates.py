@@ -123,7 +123,7 @@ def joined(personalizer, data, **changes):
     """The training task of a personalizer that has not begun, and its hypergradient."""
     model = personalizer.recommender.set_params(**changes)
     personalizer._check_parameters()
-    companion = Personalization(personalizer._settings())
+    companion = Personalization(personalizer._settings(data))
     task = model._task(companion.kept_in(data, 0), None, CPU, 0, 100)
     companion.joined(task)
     return task, companion
@@ -264,7 +264,7 @@ def test_a_killed_process_goes_on_where_it_was(tiny, mined, tmp_path, monkeypatc
 def test_held_out_rows_and_what_was_made_of_them_stay_out(tiny, mined):
     originals = mined.originals()
     data = mined.append(originals.items, originals.offsets, Origin.REGENERATED, source=np.arange(len(originals)))
-    companion = Personalization(tiny(dev="held_out", held_out_share=0.25)._settings())
+    companion = Personalization(tiny(dev="held_out", held_out_share=0.25)._settings(data))
     kept = companion.kept_in(data, seed=5)
     dev = companion._dev_rows
     assert len(dev) == 15
@@ -277,6 +277,6 @@ def test_held_out_rows_and_what_was_made_of_them_stay_out(tiny, mined):
         assert kept[row].tolist() == kept[int(kept.source[row])].tolist()
     both = sorted(map(tuple, kept.originals().to_lists() + dev.to_lists()))
     assert both == sorted(map(tuple, originals.to_lists()))
-    again = Personalization(tiny(dev="held_out", held_out_share=0.25)._settings())
+    again = Personalization(tiny(dev="held_out", held_out_share=0.25)._settings(data))
     assert again.kept_in(data, seed=5) == kept
     assert again.kept_in(data, seed=6) != kept

@@ -51,27 +51,30 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         Steps of the model between two steps of the weights (published: T_lower = 30).
     n_neumann_terms : int, default=3
         K, highest power in the truncated series of the inverse Hessian (published: 3).
-    neumann_step : float or None, default=1e-3
+    neumann_step : float or None, default=None
         Step of the series; published settings are 1e-1, 1e-2 and 1e-3, which the paper does not name. None measures the
         curvature in every update.
-    neumann_scaled : bool, default=False
+    neumann_scaled : bool, default=True
         Whether the series is multiplied by its step, as the inverse is; not so in the published code.
     neumann_tolerance : float, default=1e-2
         Products with the Hessian are spared once they change a term of the series by less than this share; the rest
         follows a straight line, with an error of its square. With the published step one product of three is made.
         Not published: 0 makes all.
-    warmup_epochs : int, default=11
-        First epochs, in which all weights are 1 and none is learnt (published code; not in the paper). Early stopping
-        counts them, too.
-    fixed : tuple of {"original", "mined", "regenerated"}, default=("mined",)
-        Rows of these origins weigh exactly 1. The published code fixes the mined rows, nothing else; () fixes none.
-    features : {"state", "state_and_target", "state_target_and_origin"}, default="state"
+    warmup_epochs : int, default=2
+        First epochs, in which all weights are 1 and none is learnt (published code: 11; not in the paper). Early
+        stopping counts them, too.
+    fixed : "auto" or tuple of {"original", "mined", "regenerated"}, default="auto"
+        Rows of these origins weigh exactly 1; () fixes none. The published code fixes the mined rows, nothing else.
+        "auto" fixes the original rows where others have been added to them, so that what is added is weighed against
+        what is known, and else none.
+    features : {"state", "state_and_target", "state_target_and_origin"}, default="state_target_and_origin"
         What the network reads: the state that the target is predicted from (published code); the target's item vector,
         too, so that two targets in one place can be told apart; and whether the row is original, mined or regenerated.
     hidden_dim : int, default=64
         Size of its hidden layer (published: that of the states).
-    temperature : float, default=10.0
-        Of the Gumbel-softmax that makes two scores a weight (published code).
+    temperature : float, default=1.0
+        Of the Gumbel-softmax that makes two scores a weight. The published code has 10, which keeps all weights near
+        one half.
     temperature_schedule : {"constant", "exponential", "weight_decay"}, default="constant"
         "weight_decay" lets the weights' optimizer shrink it, which is what happens in the published code under the
         torch it was written for; "exponential" multiplies it by ``temperature_decay`` in every update. With "joint" it
@@ -85,16 +88,17 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
     detach_states : bool, default=True
         Whether the model is kept from lowering its loss by moving states to where weights are small. False is
         published.
-    normalize : {"count", "weight"}, default="count"
-        What the weighted sum of a batch is divided by: the number of targets (published), or the sum of weights.
-    learning_rate, momentum, weight_decay : float, default=1e-3, 0.9, 1e-3
-        Of the weights' stochastic gradient descent (published code; weight decay and ``neumann_step`` are searched
-        there, 1e-3 is what its file says).
+    normalize : {"count", "weight"}, default="weight"
+        What the weighted sum of a batch is divided by: the number of targets (published), or the sum of weights, so
+        that only their proportions matter.
+    learning_rate, momentum, weight_decay : float, default=0.5, 0.9, 1e-3
+        Of the weights' stochastic gradient descent. The published learning rate is 1e-3, under which weights hardly
+        move; weight decay and ``neumann_step`` are searched there, 1e-3 is what its file says.
     clip_norm : float, default=10.0
         Gradients of the weights are scaled down to this joint norm (published code).
     skip_norm : float, default=1000.0
         An update whose gradient has a larger norm, or is not finite, is skipped and counted. Not published.
-    dev : {"train", "original", "held_out"}, default="train"
+    dev : {"train", "original", "held_out"}, default="original"
         Rows of the unweighted loss: all that are trained on (published code), the original ones among them (paper),
         or a random share of the original ones that is kept from the model, as are the rows made of them. Validation
         items are never read.
@@ -113,6 +117,8 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         Weights of the rows given to ``fit``, as ``transform`` gives them.
     weights_by_origin_, weights_by_popularity_, weights_by_position_ : dict of str to WeightSummary
         ``weights_`` in groups; see :func:`seqregen.personalization.summarize_weights`.
+    fixed_ : tuple of str
+        Origins of the rows that weigh 1.
     n_updates_, n_skipped_ : int
         Steps of the weights that were made, and that were skipped, in the last training.
     history_ : list of dict
@@ -147,26 +153,26 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         optimize: str = "bilevel",
         update_every: int = 30,
         n_neumann_terms: int = 3,
-        neumann_step: float | None = 1e-3,
-        neumann_scaled: bool = False,
+        neumann_step: float | None = None,
+        neumann_scaled: bool = True,
         neumann_tolerance: float = 1e-2,
-        warmup_epochs: int = 11,
-        fixed: tuple[str, ...] = ("mined",),
-        features: str = "state",
+        warmup_epochs: int = 2,
+        fixed: str | tuple[str, ...] = "auto",
+        features: str = "state_target_and_origin",
         hidden_dim: int = 64,
-        temperature: float = 10.0,
+        temperature: float = 1.0,
         temperature_schedule: str = "constant",
         temperature_decay: float = 0.985,
         temperature_floor: float = 1.0,
         noise: bool = True,
         detach_states: bool = True,
-        normalize: str = "count",
-        learning_rate: float = 1e-3,
+        normalize: str = "weight",
+        learning_rate: float = 0.5,
         momentum: float = 0.9,
         weight_decay: float = 1e-3,
         clip_norm: float = 10.0,
         skip_norm: float = 1000.0,
-        dev: str = "train",
+        dev: str = "original",
         held_out_share: float = 0.1,
         dev_batch_size: int | None = None,
     ) -> None:
@@ -199,7 +205,10 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
 
     @classmethod
     def reference(cls, recommender: Any, **changes: Any) -> Self:
-        """The published script: states are not detached, weight decay shrinks the temperature, all terms are computed.
+        """The published script.
+
+        Its network reads states alone, at temperature 10, which weight decay shrinks; states are not detached; the
+        mined rows are fixed; both levels see the same rows; and the steps of the weights are small.
 
         Parameters
         ----------
@@ -214,9 +223,18 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         DatasetPersonalizer
         """
         published: dict[str, Any] = {
-            "detach_states": False,
+            "neumann_step": 1e-3,
+            "neumann_scaled": False,
             "neumann_tolerance": 0.0,
+            "warmup_epochs": 11,
+            "fixed": ("mined",),
+            "features": "state",
+            "temperature": 10.0,
             "temperature_schedule": "weight_decay",
+            "detach_states": False,
+            "normalize": "count",
+            "learning_rate": 1e-3,
+            "dev": "train",
             "hidden_dim": getattr(recommender, "embedding_dim", 64),
         }
         return cls(recommender, **(published | changes))
@@ -244,9 +262,9 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
             check_real(self, name, 0)
         check_real(self, "held_out_share", 0, 1, open_low=True, open_high=True)
         named = isinstance(self.fixed, Collection) and not isinstance(self.fixed, str)
-        if not named or any(part not in _ORIGINS for part in self.fixed):
+        if self.fixed != "auto" and (not named or any(part not in _ORIGINS for part in self.fixed)):
             raise ValueError(
-                f"DatasetPersonalizer: fixed must be a tuple of names out of {_ORIGINS}; got {self.fixed!r}."
+                f"DatasetPersonalizer: fixed must be 'auto' or a tuple of names out of {_ORIGINS}; got {self.fixed!r}."
             )
         self._check_recommender()
 
@@ -261,9 +279,10 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
                 "these, and train any model that heeds weights on what transform returns."
             )
 
-    def _settings(self) -> PersonalizationSettings:
+    def _settings(self, data: SequenceDataset) -> PersonalizationSettings:
         values = {name: getattr(self, name) for name in PersonalizationSettings.__annotations__}
-        return PersonalizationSettings(**(values | {"fixed": tuple(self.fixed)}))
+        fixed = ("original",) if data.n_original < len(data) else ()
+        return PersonalizationSettings(**(values | {"fixed": fixed if self.fixed == "auto" else tuple(self.fixed)}))
 
     # Learning
 
@@ -301,7 +320,9 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
                 UserWarning,
                 stacklevel=2,
             )
-        companion = Personalization(self._settings())
+        settings = self._settings(data)
+        companion = Personalization(settings)
+        self.fixed_ = settings.fixed
         self.recommender_ = clone(self.recommender)
         self.recommender_._fit(X, companion)
         self.vocabulary_ = self.recommender_.vocabulary_
@@ -354,7 +375,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
 
     def _weights(self, data: SequenceDataset) -> np.ndarray:
         weights = position_weights(self.recommender_.network_, self.weighting_, data, self.recommender_.max_length)
-        fixed = np.isin(data.origin, [Origin[name.upper()] for name in self.fixed])
+        fixed = np.isin(data.origin, [Origin[name.upper()] for name in self.fixed_])
         weights[np.repeat(fixed, data.lengths)] = 1
         return weights if data.weights is None else weights * data.weights
 
