@@ -14,6 +14,7 @@ import seqregen
 from . import limits
 from .peers import environment
 from .peers.run import run_peer
+from .personalizer_cost import personalized_epoch
 from .published import cl4srec, decoder, fmlp, gnn, pair_search, regenerator, sasrec
 from .published.weights import published_from
 from .timing import Comparison, seconds_of
@@ -297,6 +298,7 @@ STAGES: dict[str, Callable[[Workload], Iterable[Comparison]]] = {
     "gnn": gnn_epoch,
     "cl4srec": cl4srec_epoch,
     "ranking": ranking,
+    "personalizer": personalized_epoch,
 }
 
 

@@ -10,6 +10,7 @@ import math
 import pytest
 
 from .peers import environment
+from .personalizer_cost import MODELS, personalized_epoch
 from .stages import (
     cl4srec_epoch,
     decoding,
@@ -97,3 +98,11 @@ def test_fmlp_epoch(work, compare, against):
 def test_full_ranking(work, compare, against):
     measured = compare(_against(ranking(work), against))
     assert measured.facts["ranked"] == len(work.X)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_personalized_epoch(work, compare, model):
+    comparison = next(each for each in personalized_epoch(work) if each.stage.startswith(f"{model},"))
+    measured = compare(comparison, rounds=1)
+    assert measured.facts["updates"] > 0
+    assert measured.facts["peak MiB"] > 0
