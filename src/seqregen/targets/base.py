@@ -197,14 +197,14 @@ class SequentialRecommender(Ranker):
         remember_columns(self, X)
         seed = draw_seed(self.random_state)
         training, watched = self._hold_out(data)
-        if companion is not None:
-            training = companion.kept_in(training, seed)
         if training.lengths.max() < 2:
             raise ValueError(
                 f"{type(self).__name__} cannot learn from {len(data)} sample(s): every item is predicted from the "
                 f"ones before it, and the longest row has {training.lengths.max()} item(s)"
                 f"{columns_of(X)}; at least one row of two items is required."
             )
+        if companion is not None:
+            training = companion.kept_in(training, seed)
         network, result = self._train(training, watched, device, seed, companion)
         if self.refit and watched is not None:
             training = append_validation(training)
