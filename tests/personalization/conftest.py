@@ -31,6 +31,8 @@ PUBLISHED = {
     "normalize": "count",
     "neumann_step": 1e-3,
     "neumann_scaled": False,
+    "noise": True,
+    "optimizer": "sgd",
     "dev": "train",
 }
 

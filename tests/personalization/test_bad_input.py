@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from seqregen import DatasetPersonalizer
+from seqregen import DatasetPersonalizer, Origin
 from seqregen.targets import SASRec, TorchTarget
 from seqregen.targets.adapters.recbole_target import RecBoleTarget
 from seqregen.targets.adapters.rectools_target import RecToolsTarget
@@ -102,8 +102,10 @@ def test_nothing_to_weigh(tiny, mined):
 
 
 def test_nothing_to_hold_out(tiny, mined):
-    with pytest.raises(ValueError, match=r"held_out_share|0\.001 of the 60 original row\(s\).*which is 0 row\(s\)"):
-        tiny(dev="held_out", held_out_share=0.001).fit(mined)
+    one = mined.originals()[:1].append(mined.items, mined.offsets, Origin.MINED)
+    for dev in ("held_out", "held_out_items"):
+        with pytest.raises(ValueError, match=rf"dev='{dev}' keeps a share of 0\.1 of the 1 sample\(s\)"):
+            tiny(dev=dev, held_out_share=0.1).fit(one)
     with (
         pytest.warns(UserWarning, match="stops on a plateau"),
         pytest.raises(ValueError, match="dev='original' draws from original rows, and none"),
@@ -119,7 +121,8 @@ def test_nothing_to_hold_out(tiny, mined):
         ("temperature_floor", 0), ("temperature_schedule", "cosine"), ("temperature_decay", 1.5), ("noise", "yes"),
         ("detach_states", None),
         ("normalize", "batch"), ("learning_rate", 0), ("momentum", 1), ("weight_decay", -1), ("clip_norm", 0),
-        ("skip_norm", -1), ("dev", "validation"), ("held_out_share", 1), ("dev_batch_size", 0), ("warmup_epochs", None),
+        ("skip_norm", -1), ("dev", "validation"), ("optimizer", "rmsprop"), ("held_out_share", 1),
+        ("dev_batch_size", 0), ("warmup_epochs", None),
         ("neumann_scaled", 2), ("neumann_tolerance", -1),
     ],
 )  # fmt: skip

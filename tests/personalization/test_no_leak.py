@@ -24,7 +24,7 @@ def codes_of(data, *labels) -> np.ndarray:
     return np.flatnonzero(np.isin(data.vocabulary, labels)) + 1
 
 
-@pytest.mark.parametrize("dev", ["train", "original", "held_out"])
+@pytest.mark.parametrize("dev", ["train", "original", "held_out", "held_out_items"])
 def test_no_held_out_item_is_in_a_batch_of_either_level(tiny, planted, monkeypatch, dev):
     X, _ = leave_one_out(planted, validation=True)
     data = PatternMiner(window=3, random_state=0).fit_transform(X)

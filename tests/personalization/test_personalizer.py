@@ -248,7 +248,7 @@ def test_the_reference_is_the_published_script():
         "neumann_tolerance": 0.0, "warmup_epochs": 11, "fixed": ("mined",), "features": "state", "hidden_dim": 64,
         "temperature": 10.0, "temperature_schedule": "weight_decay", "temperature_floor": 1.0, "noise": True,
         "detach_states": False, "normalize": "count", "learning_rate": 1e-3, "momentum": 0.9, "weight_decay": 1e-3,
-        "clip_norm": 10.0, "dev": "train", "dev_batch_size": None,
+        "clip_norm": 10.0, "optimizer": "sgd", "dev": "train", "dev_batch_size": None,
     }  # fmt: skip
     assert {name: published[name] for name in expected} == expected
     assert DatasetPersonalizer.reference(SASRec(embedding_dim=32), momentum=0.5).momentum == 0.5

@@ -18,9 +18,9 @@ from seqregen import Origin
 from seqregen.nn import RandomMasks, use_masks
 from seqregen.nn.embedding import accumulating_gradients, is_accumulating
 from seqregen.personalization import training
-from seqregen.personalization.training import Personalization
-from seqregen.targets import base
-from seqregen.training import OuterPlan, OuterUpdates, TrainingPlan
+from seqregen.personalization.training import Personalization, _Join
+from seqregen.targets import FMLP, SASRec, base
+from seqregen.training import OuterPlan, OuterUpdates, TrainingPlan, next_item_rows
 
 CPU = torch.device("cpu")
 
@@ -47,6 +47,18 @@ def test_the_step_is_that_of_gradient_descent_with_momentum():
     assert (outer.n_updates, outer.n_skipped) == (3, 0)
     assert ours.grad is None
     assert not ours.requires_grad
+
+
+def test_the_step_of_adam_is_that_of_torch():
+    gradients = [torch.tensor([1.0, 2.0]), torch.tensor([-1.0, 0.5])]
+    ours, outer = outer_of(gradients, optimizer="adam", learning_rate=0.1, momentum=0.8, weight_decay=0.01)
+    twin = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = torch.optim.Adam([twin], lr=0.1, betas=(0.8, 0.999), weight_decay=0.01)
+    for step, gradient in enumerate(gradients):
+        outer.after_step(step + 1, 0, np.random.default_rng(0))
+        twin.grad = gradient
+        optimizer.step()
+    assert torch.equal(ours.data, twin.data)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1001.0])
@@ -280,3 +292,57 @@ def test_held_out_rows_and_what_was_made_of_them_stay_out(tiny, mined):
     again = Personalization(tiny(dev="held_out", held_out_share=0.25)._settings(data))
     assert again.kept_in(data, seed=5) == kept
     assert again.kept_in(data, seed=6) != kept
+
+
+def test_held_out_items_are_cut_off_and_their_loss_alone_is_read(tiny, mined):
+    originals = mined.originals()
+    data = mined.append(originals.items, originals.offsets, Origin.REGENERATED, source=np.arange(len(originals)))
+    personalizer = tiny(dev="held_out_items", held_out_share=0.25, noise=False)
+    personalizer.set_params(recommender__dropout=0.0, recommender__loss="ce")
+    companion = Personalization(personalizer._settings(data))
+    kept = companion.kept_in(data, seed=5)
+    dev = companion._dev_rows
+    assert len(dev) == 15
+    assert kept.n_original == 60
+    assert (kept.origin == Origin.MINED).sum() == (data.origin == Origin.MINED).sum()
+    assert (kept.origin == Origin.REGENERATED).sum() == 45
+    cut = np.flatnonzero(kept.originals().lengths < originals.lengths)
+    assert [kept[int(row)].tolist() for row in cut] == [row[:-1] for row in dev.to_lists()]
+    # A refit puts validation items behind the rows; behind these it would be in the place of the one cut off.
+    assert not kept.validation[cut].any()
+    np.testing.assert_array_equal(np.delete(kept.validation[:60], cut), np.delete(originals.validation, cut))
+
+    model = personalizer.recommender
+    task = model._task(kept, None, CPU, 0, 10)
+    companion.joined(task)
+    join = _Join(companion._settings, task, dev)
+    loss = join.dev_loss(len(dev), np.random.default_rng(1))
+    batch = next_item_rows(dev, model.max_length).batch(np.arange(len(dev)), CPU)
+    with torch.no_grad():
+        logits = task.network.states(batch)[batch.last] @ task.network.item_table().T
+    expected = torch.nn.functional.cross_entropy(logits, batch.targets[batch.last] - 1)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_refitting_with_held_out_items_trains_on_none_of_them(tiny, mined, monkeypatch):
+    seen = []
+    task_of = SASRec._task
+
+    def watched(self, training, *others):
+        seen.append(training)
+        return task_of(self, training, *others)
+
+    monkeypatch.setattr(SASRec, "_task", watched)
+    tiny(dev="held_out_items", held_out_share=0.25, recommender__refit=True).fit(mined)
+    first, again = (rows.originals() for rows in seen)
+    same = first.lengths == again.lengths
+    assert same.sum() == 15
+    np.testing.assert_array_equal(again.lengths[~same], first.lengths[~same] + 1)
+    np.testing.assert_array_equal(again.lengths[~same], mined.originals().lengths[~same] + 1)
+
+
+def test_held_out_items_work_for_prefixes(tiny, mined, sizes):
+    model = FMLP(**sizes, loss="bce")
+    fitted = tiny(model, dev="held_out_items", held_out_share=0.25).fit(mined)
+    assert fitted.n_updates_ > 0
+    assert fitted.weights_by_origin_["original"].deviation > 0

@@ -12,7 +12,7 @@ from ..labels import LabelError, as_label_array, encode_labels
 from ..ragged import offsets_from_lengths
 from ..sequences import Origin, SequenceDataset
 
-__all__ = ["append_targets", "append_validation", "hold_out_last", "leave_one_out"]
+__all__ = ["append_targets", "append_validation", "hold_out_last", "leave_one_out", "without_last"]
 
 
 def leave_one_out(sequences: Any, *, validation: bool = False) -> tuple[SequenceDataset, np.ndarray]:
@@ -72,7 +72,7 @@ def leave_one_out(sequences: Any, *, validation: bool = False) -> tuple[Sequence
             "leave such rows away first: sequences[sequences.lengths > 0]."
         )
     codes = dataset.items[dataset.offsets[1:] - 1]
-    histories = _without_last(dataset, np.ones(len(dataset), dtype=bool))
+    histories = without_last(dataset, np.ones(len(dataset), dtype=bool))
     if validation:
         histories = _last_into_validation(histories, histories.lengths > 0)
     return histories, dataset.vocabulary[codes - 1]
@@ -189,11 +189,11 @@ def _require_original_rows(dataset: SequenceDataset) -> None:
 def _last_into_validation(dataset: SequenceDataset, chosen: np.ndarray) -> SequenceDataset:
     validation = np.zeros(len(dataset), dtype=np.int64)
     validation[chosen] = dataset.items[dataset.offsets[1:][chosen] - 1]
-    return _without_last(dataset, chosen).replace(validation=validation)
+    return without_last(dataset, chosen).replace(validation=validation)
 
 
-def _without_last(dataset: SequenceDataset, chosen: np.ndarray) -> SequenceDataset:
-    """The rows without the last items of the chosen ones, which have at least one item."""
+def without_last(dataset: SequenceDataset, chosen: np.ndarray) -> SequenceDataset:
+    """All rows, the chosen ones, bool (n_rows,), without their last items; each of these has one. Pairs are dropped."""
     kept = np.ones(dataset.n_interactions, dtype=bool)
     kept[dataset.offsets[1:][chosen] - 1] = False
     columns: dict[str, Any] = {name: getattr(dataset, name) for name in INTERACTION_COLUMNS}

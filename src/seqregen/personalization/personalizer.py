@@ -83,27 +83,32 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         Not published; read by "exponential" alone.
     temperature_floor : float, default=1.0
         The temperature is never taken to be less (published code).
-    noise : bool, default=True
-        Whether Gumbel noise is drawn in training (published). ``weights_`` are expectations over it.
+    noise : bool, default=False
+        Whether Gumbel noise is drawn in training, as published. ``weights_`` are expectations over it.
     detach_states : bool, default=True
         Whether the model is kept from lowering its loss by moving states to where weights are small. False is
         published.
     normalize : {"count", "weight"}, default="weight"
         What the weighted sum of a batch is divided by: the number of targets (published), or the sum of weights, so
         that only their proportions matter.
-    learning_rate, momentum, weight_decay : float, default=0.5, 0.9, 1e-3
-        Of the weights' stochastic gradient descent. The published learning rate is 1e-3, under which weights hardly
-        move; weight decay and ``neumann_step`` are searched there, 1e-3 is what its file says.
+    optimizer : {"adam", "sgd"}, default="adam"
+        Of the weights. Published is stochastic gradient descent, which a few large gradients drive to weights of 0 or 1
+        for good.
+    learning_rate, momentum, weight_decay : float, default=0.01, 0.9, 1e-3
+        Of that optimizer; the momentum is Adam's first coefficient. The published learning rate is 1e-3, under which
+        weights hardly move; weight decay and ``neumann_step`` are searched there, 1e-3 is what its file says.
     clip_norm : float, default=10.0
         Gradients of the weights are scaled down to this joint norm (published code).
     skip_norm : float, default=1000.0
         An update whose gradient has a larger norm, or is not finite, is skipped and counted. Not published.
-    dev : {"train", "original", "held_out"}, default="original"
+    dev : {"train", "original", "held_out", "held_out_items"}, default="held_out_items"
         Rows of the unweighted loss: all that are trained on (published code), the original ones among them (paper),
-        or a random share of the original ones that is kept from the model, as are the rows made of them. Validation
-        items are never read.
-    held_out_share : float, default=0.1
-        Share of the original rows that "held_out" keeps.
+        or a random share of the original ones that is kept from the model, as are the rows made of them.
+        "held_out_items" keeps the last items of such a share alone, and takes the loss of these items:
+        what the model is for, at the price of few items. A loss on rows that are trained on favours whatever
+        helps to know them by heart. Validation items are never read.
+    held_out_share : float, default=0.05
+        Share of the original rows that "held_out" and "held_out_items" keep, one row at least.
     dev_batch_size : int, optional
         Rows of the unweighted loss in an update; default the recommender's ``batch_size`` (published).
 
@@ -164,16 +169,17 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         temperature_schedule: str = "constant",
         temperature_decay: float = 0.985,
         temperature_floor: float = 1.0,
-        noise: bool = True,
+        noise: bool = False,
         detach_states: bool = True,
         normalize: str = "weight",
-        learning_rate: float = 0.5,
+        optimizer: str = "adam",
+        learning_rate: float = 0.01,
         momentum: float = 0.9,
         weight_decay: float = 1e-3,
         clip_norm: float = 10.0,
         skip_norm: float = 1000.0,
-        dev: str = "original",
-        held_out_share: float = 0.1,
+        dev: str = "held_out_items",
+        held_out_share: float = 0.05,
         dev_batch_size: int | None = None,
     ) -> None:
         self.recommender = recommender
@@ -194,6 +200,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         self.noise = noise
         self.detach_states = detach_states
         self.normalize = normalize
+        self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.momentum = momentum
         self.weight_decay = weight_decay
@@ -233,6 +240,8 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
             "temperature_schedule": "weight_decay",
             "detach_states": False,
             "normalize": "count",
+            "noise": True,
+            "optimizer": "sgd",
             "learning_rate": 1e-3,
             "dev": "train",
             "hidden_dim": getattr(recommender, "embedding_dim", 64),
@@ -244,7 +253,8 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         check_choice(self, "features", FEATURES)
         check_choice(self, "temperature_schedule", _SCHEDULES)
         check_choice(self, "normalize", ("count", "weight"))
-        check_choice(self, "dev", ("train", "original", "held_out"))
+        check_choice(self, "optimizer", ("adam", "sgd"))
+        check_choice(self, "dev", ("train", "original", "held_out", "held_out_items"))
         for name in ("noise", "detach_states", "neumann_scaled"):
             check_choice(self, name, (True, False))
         for name in ("update_every", "hidden_dim"):

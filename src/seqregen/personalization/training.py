@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..model_selection.held_out import without_last
 from ..nn import RandomMasks, ordinary_gradients, use_masks
 from ..sequences import Origin, SequenceDataset
 from ..targets.network import NextItemNetwork
 from ..targets.task import TrainingPart, TrainingTask
-from ..training import NextItemBatch, OuterPlan, OuterUpdates
+from ..training import NextItemBatch, OuterPlan, OuterUpdates, TrainingRows, next_item_rows
 from .hypergradient import losses_gradient, second_order_kernels, through_minimum
 from .weighting import WeightingNetwork, origin_codes
 
@@ -45,6 +46,7 @@ class PersonalizationSettings:
     neumann_step: float | None
     neumann_scaled: bool
     neumann_tolerance: float
+    optimizer: str
     learning_rate: float
     momentum: float
     weight_decay: float
@@ -55,10 +57,16 @@ class PersonalizationSettings:
     dev_batch_size: int | None
 
     @property
+    def holds_out(self) -> bool:
+        """Whether the dev loss is of something that is not trained on."""
+        return self.dev in ("held_out", "held_out_items")
+
+    @property
     def outer_plan(self) -> OuterPlan:
         return OuterPlan(
             every=self.update_every,
             first_epoch=self.warmup_epochs,
+            optimizer=self.optimizer,
             learning_rate=self.learning_rate,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
@@ -101,27 +109,38 @@ class Personalization:
         return asdict(self._settings)
 
     def kept_in(self, training: SequenceDataset, seed: int) -> SequenceDataset:
-        """All rows, or those that remain when some original rows, and what was made of them, are kept for dev."""
+        """All rows, or what remains of them when some are kept for dev, in whole or their last items."""
         if self._settings.dev == "original":
             self._dev_rows = training.originals()
             _require_targets(self._dev_rows, "dev='original' draws from original rows")
-        if self._settings.dev != "held_out":
+        if not self._settings.holds_out:
             return training
+        dev = self._drawn_from(training, seed)
+        self._dev_rows = training[dev]
+        drawn = np.zeros(len(training) + 1, dtype=bool)
+        drawn[dev] = True
+        # A row made of a dev row would show it; -1, for no source, is the last place, which stays False.
+        made_of_dev = drawn[training.source]
+        if self._settings.dev == "held_out_items":
+            rows = without_last(training, drawn[:-1])
+            if rows.validation is not None:
+                # A refit would put it where the last item was.
+                rows = rows.replace(validation=np.where(drawn[:-1], 0, rows.validation))
+            return rows[~made_of_dev]
+        return training[~(drawn[:-1] | made_of_dev)]
+
+    def _drawn_from(self, training: SequenceDataset, seed: int) -> np.ndarray:
+        """Numbers of the original rows that dev keeps; at least one that has a target is left out of them."""
         usable = np.flatnonzero((training.origin == Origin.ORIGINAL) & (training.lengths > 1))
-        n_dev = round(self._settings.held_out_share * len(usable))
-        if not 0 < n_dev < len(usable):
+        n_dev = max(1, round(self._settings.held_out_share * len(usable)))
+        if n_dev >= len(usable):
             raise ValueError(
-                f"DatasetPersonalizer: dev='held_out' keeps a share of {self._settings.held_out_share} of the "
-                f"{len(usable)} original row(s) with two items or more, which is {n_dev} row(s); some must be kept "
-                "and some must remain. Change held_out_share, or use dev='train'."
+                f"DatasetPersonalizer: dev={self._settings.dev!r} keeps a share of {self._settings.held_out_share} of "
+                f"the {len(usable)} sample(s) that are original rows with two items or more, one at least; some must "
+                "remain. Lower held_out_share, or use dev='train'."
             )
         random = np.random.default_rng(np.random.SeedSequence(seed).spawn(2)[1])
-        dev = np.sort(random.choice(usable, n_dev, replace=False))
-        self._dev_rows = training[dev]
-        kept_back = np.zeros(len(training) + 1, dtype=bool)
-        kept_back[dev] = True
-        # A row made of a dev row would show it; -1, for no source, is the last place, which stays False.
-        return training[~(kept_back[:-1] | kept_back[training.source])]
+        return np.sort(random.choice(usable, n_dev, replace=False))
 
     def joined(self, task: TrainingTask) -> TrainingTask:
         """The task with a weighting network beside its own."""
@@ -149,7 +168,7 @@ class _Join:
 
     def __init__(self, settings: PersonalizationSettings, original: TrainingTask, dev: SequenceDataset | None) -> None:
         self.settings, self.original = settings, original
-        self.dev = original.part if dev is None else original.part_of(dev)
+        self.dev_loss = self._dev_loss_of(dev)
         data = original.training
         fixed = np.isin(data.origin, [Origin[name.upper()] for name in settings.fixed])
         if fixed[data.lengths > 1].all():
@@ -298,14 +317,14 @@ class _Join:
 
     def _hypergradient_of(self, n_dev: int, n_train: int, random: np.random.Generator) -> Sequence[Tensor | None]:
         settings = self.settings
-        dev_loss = self._unweighted(self._drawn(self.dev, n_dev, random), random, self.dev)
+        dev_loss = self.dev_loss(n_dev, random)
         gradients = losses_gradient(dev_loss, self.parameters)
         # Its graph is not kept while the other one is made.
         del dev_loss
         with second_order_kernels():
             found = through_minimum(
                 gradients,
-                self._weighted(self._drawn(self.original.part, n_train, random), random, counted=False),
+                self._weighted(self._drawn(self.original.part.rows, n_train, random), random, counted=False),
                 self.parameters,
                 self.weighting.layers,
                 0 if settings.optimize == "first_order" else settings.n_neumann_terms,
@@ -315,6 +334,15 @@ class _Join:
             )
         return [*found, *([None] if settings.temperature_schedule == "weight_decay" else [])]
 
-    def _drawn(self, part: TrainingPart, size: int, random: np.random.Generator) -> NextItemBatch:
-        chosen = random.choice(len(part.rows), min(size, len(part.rows)), replace=False, shuffle=False)
-        return part.rows.batch(chosen, self.original.device)
+    def _dev_loss_of(self, dev: SequenceDataset | None) -> Callable[[int, np.random.Generator], Tensor]:
+        """What computes the unweighted loss of so many rows, drawn anew in every call."""
+        if dev is not None and self.settings.dev == "held_out_items":
+            # The rows end with what was cut off in training: the loss is that of their last items alone.
+            rows = next_item_rows(dev, self.original.max_length)
+            return lambda n, random: self.original.measure_last(self._drawn(rows, n, random), random)[1].mean()
+        part = self.original.part if dev is None else self.original.part_of(dev)
+        return lambda n, random: self._unweighted(self._drawn(part.rows, n, random), random, part)
+
+    def _drawn(self, rows: TrainingRows, size: int, random: np.random.Generator) -> NextItemBatch:
+        chosen = random.choice(len(rows), min(size, len(rows)), replace=False, shuffle=False)
+        return rows.batch(chosen, self.original.device)

@@ -266,6 +266,8 @@ class SequentialRecommender(Ranker):
             part_of=lambda rows: self._part(rows, device),
             network=network,
             measure=lambda batch, random: self._measure(network, objective, batch, random),
+            measure_last=lambda batch, random: self._measure_last(network, objective, batch, random),
+            max_length=self.max_length,
             batch_size=self.batch_size,
             n_epochs=n_epochs,
             device=device,
@@ -337,6 +339,14 @@ class SequentialRecommender(Ranker):
         assert batch.targets is not None
         states = network.target_states(batch)
         return states, objective.per_position(states, network.item_table(), batch.targets, random)
+
+    def _measure_last(
+        self, network: NextItemNetwork, objective: NextItemLoss, batch: NextItemBatch, random: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The same of the last target of each row: states (n_rows, d) and losses (n_rows,)."""
+        assert batch.targets is not None
+        states = network.last_states(batch)
+        return states, objective.per_position(states, network.item_table(), batch.targets[batch.last], random)
 
     def _run_settings(self) -> dict[str, Any]:
         """What decides the outcome of a fit besides data and seed, so that JSON or ``str`` tells two runs apart."""

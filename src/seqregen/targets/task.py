@@ -51,6 +51,10 @@ class TrainingTask:
         On its device, in training.
     measure : callable of (batch, random)
         States, (n_targets, d), of a batch, and the loss, (n_targets,), of each, neither weighted nor averaged.
+    measure_last : callable of (batch, random)
+        The same for each row's last target alone, (n_rows, d) and (n_rows,), of a batch of :class:`NextItemRows`.
+    max_length : int
+        Last items of a row that the network reads.
     batch_size, n_epochs : int
         ``n_epochs`` are the most that are trained.
     device : torch.device
@@ -70,6 +74,8 @@ class TrainingTask:
     part_of: Callable[[SequenceDataset], TrainingPart]
     network: NextItemNetwork
     measure: Callable[[NextItemBatch, np.random.Generator], tuple[Tensor, Tensor]]
+    measure_last: Callable[[NextItemBatch, np.random.Generator], tuple[Tensor, Tensor]]
+    max_length: int
     batch_size: int
     n_epochs: int
     device: torch.device

@@ -29,10 +29,12 @@ class OuterPlan:
         Steps of the training loop between two updates, counted from the first step of the run.
     first_epoch : int, default=11
         Epoch, from 0, before which nothing is updated.
+    optimizer : {"sgd", "adam"}, default="sgd"
+        Adam makes steps of one size out of gradients of any: what single updates disagree on cancels.
     learning_rate : float, default=1e-3
     momentum : float, default=0.9
+        Adam's first coefficient, where that is the optimizer.
     weight_decay : float, default=1e-3
-        Of stochastic gradient descent.
     clip : float, default=10
         Joint norm that gradients are scaled down to.
     skip_above : float, default=1000
@@ -41,6 +43,7 @@ class OuterPlan:
 
     every: int = 30
     first_epoch: int = 11
+    optimizer: str = "sgd"
     learning_rate: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 1e-3
@@ -54,7 +57,7 @@ class OuterPlan:
 
 
 class OuterUpdates:
-    """Steps of stochastic gradient descent on parameters that the training loop's own optimizer leaves alone.
+    """Steps of an optimizer of its own on parameters that the training loop's own optimizer leaves alone.
 
     Between the updates the parameters need no gradient, so that the loop computes none for them. They must be part of
     the network that is trained, whose checkpoints and best weights keep them; what is kept here is the optimizer's
@@ -84,9 +87,7 @@ class OuterUpdates:
     ) -> None:
         self.parameters, self.plan = list(parameters), plan
         self._gradients = gradients
-        self._optimizer = torch.optim.SGD(
-            self.parameters, lr=plan.learning_rate, momentum=plan.momentum, weight_decay=plan.weight_decay
-        )
+        self._optimizer = _optimizer(self.parameters, plan)
         self.n_updates = self.n_skipped = 0
         for parameter in self.parameters:
             parameter.requires_grad_(False)
@@ -137,3 +138,10 @@ class OuterUpdates:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._optimizer.load_state_dict(state["optimizer"])
         self.n_updates, self.n_skipped = state["updates"], state["skipped"]
+
+
+def _optimizer(parameters: list[nn.Parameter], plan: OuterPlan) -> torch.optim.Optimizer:
+    shared: dict[str, Any] = {"lr": plan.learning_rate, "weight_decay": plan.weight_decay}
+    if plan.optimizer == "adam":
+        return torch.optim.Adam(parameters, betas=(plan.momentum, 0.999), **shared)
+    return torch.optim.SGD(parameters, momentum=plan.momentum, **shared)
