@@ -22,7 +22,16 @@ from seqregen.metrics import UNREACHABLE, PairedBootstrap, paired_bootstrap
 from .recipes import RECIPES
 from .variants import VARIANTS
 
-__all__ = ["TABLES", "groups_table", "main", "models_table", "regeneration_table", "with_tables", "write_page"]
+__all__ = [
+    "TABLES",
+    "groups_table",
+    "main",
+    "models_table",
+    "regeneration_table",
+    "seed_deviations",
+    "with_tables",
+    "write_page",
+]
 
 RESULTS = Path(__file__).parent / "results" / "accuracy"
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
@@ -46,6 +55,10 @@ PUBLISHED = {
 }
 # Which of the three a variant is measured against.
 _PUBLISHED_GAIN_OF = {"regenerated": 1, "personalized_reference": 2, "personalized": 2}
+
+
+# Differences between seeds that a recipe must have for a deviation of its own.
+_LEAST_FREEDOM = 2
 
 
 @dataclass(frozen=True)
@@ -89,8 +102,9 @@ def regeneration_table(dataset: str) -> str:
     The p values are Holm's for all comparisons of the table.
     """
     runs = _runs(dataset)
+    chance = seed_deviations()
     compared = {
-        (recipe, variant): _compared(runs[recipe, "original"], seeds)
+        (recipe, variant): _compared(runs[recipe, "original"], seeds, chance.get(recipe, chance.get("", 0.0)))
         for (recipe, variant), seeds in runs.items()
         if variant != "original" and set(runs.get((recipe, "original"), {})) & set(seeds)
     }
@@ -181,11 +195,33 @@ def _ranks(path: Path) -> np.ndarray:
     return np.where(ranks == 0, UNREACHABLE, ranks)
 
 
-def _compared(original: dict[int, dict], other: dict[int, dict]) -> _Comparison:
+def _compared(original: dict[int, dict], other: dict[int, dict], chance: float) -> _Comparison:
+    """``chance`` is the deviation between seeds as a share of the mean."""
     shared = sorted(set(original) & set(other))
     here, before = (np.stack([those[seed]["ranks"] for seed in shared]) for those in (other, original))
-    found = paired_bootstrap(here, before, metric="ndcg", k=20, random_state=0)
+    base = float(np.mean([original[seed]["test"]["ndcg@20"] for seed in shared]))
+    found = paired_bootstrap(here, before, metric="ndcg", k=20, seed_deviation=chance * base, random_state=0)
     return _Comparison(found, found.mean_b)
+
+
+def seed_deviations() -> dict[str, float]:
+    """Standard deviation of NDCG@20 between seeds, as a share of its mean, of each recipe over all rows and data sets.
+
+    Under "" that of all recipes together, which stands for those with fewer than three seeds to tell it from.
+    """
+    squares: dict[str, list[float]] = defaultdict(list)
+    freedom: dict[str, int] = defaultdict(int)
+    for dataset in PUBLISHED:
+        for (recipe, _), seeds in _runs(dataset).items():
+            values = np.array([record["test"]["ndcg@20"] for record in seeds.values()])
+            for name in (recipe, ""):
+                squares[name] += ((values / values.mean() - 1) ** 2).tolist()
+                freedom[name] += len(values) - 1
+    return {
+        name: float(np.sqrt(sum(squares[name]) / freedom[name]))
+        for name in squares
+        if freedom[name] >= (_LEAST_FREEDOM if name else 1)
+    }
 
 
 def _holm(p_values: list[float]) -> list[float]:

@@ -89,6 +89,18 @@ def test_tables_compare_a_variant_with_the_original(store):
     assert f"| {RECIPE} | 1 |" in report.models_table("amazon-beauty")
 
 
+def test_the_chance_of_training_is_pooled_by_recipe_where_it_can_be(monkeypatch):
+    def cell(*values):
+        return {seed: {"test": {"ndcg@20": value}} for seed, value in enumerate(values)}
+
+    cells = {("one", "original"): cell(0.9, 1.0, 1.1), ("one", "mined"): cell(2.0), ("two", "original"): cell(0.4, 0.6)}
+    monkeypatch.setattr(report, "_runs", lambda dataset: cells if dataset == "amazon-toys" else {})
+    found = report.seed_deviations()
+    assert sorted(found) == ["", "one"]
+    assert found["one"] == pytest.approx(0.1)
+    assert found[""] == pytest.approx(np.sqrt((0.01 + 0.01 + 0.04 + 0.04) / 3))
+
+
 def test_holm_holds_for_all_comparisons_together():
     assert report._holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert report._holm([0.6, 0.7]) == [1.0, 1.0]

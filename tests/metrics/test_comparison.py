@@ -100,3 +100,18 @@ def test_bad_options():
         paired_bootstrap([1], [1], n_resamples=0)
     with pytest.raises(ValueError, match="confidence must lie between 0 and 1"):
         paired_bootstrap([1], [1], confidence=95)
+    for wrong in (-0.1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="seed_deviation must be a finite number"):
+            paired_bootstrap([1], [1], seed_deviation=wrong)
+
+
+def test_the_chance_of_training_adds_to_that_of_users():
+    first, second = ranks_of_two_models(shift=2)
+    alone = paired_bootstrap(first, second, n_resamples=20_000)
+    both = paired_bootstrap(np.stack([first] * 4), np.stack([second] * 2), n_resamples=20_000, seed_deviation=0.02)
+    assert both.difference == alone.difference
+    # Variances add: of users, and of the means of four seeds and of two.
+    width = 2 * 1.96
+    expected = np.hypot((alone.high - alone.low) / width, 0.02 * np.sqrt(1 / 4 + 1 / 2))
+    assert (both.high - both.low) / width == pytest.approx(expected, rel=0.03)
+    assert both.p_value > alone.p_value

@@ -31,7 +31,7 @@ class PairedBootstrap:
     low, high : float
         Percentile confidence interval of the difference.
     p_value : float
-        Two-sided: how often a resample of the users shows a difference of the other sign.
+        Two-sided: how often a resample shows a difference of the other sign.
     confidence : float
         Level of the interval.
     n_users, n_resamples : int
@@ -63,6 +63,7 @@ def paired_bootstrap(
     metric: str = "ndcg",
     k: int = 20,
     *,
+    seed_deviation: float = 0.0,
     n_resamples: int = 10_000,
     confidence: float = 0.95,
     random_state: Any = 0,
@@ -71,8 +72,8 @@ def paired_bootstrap(
 
     Users are drawn with replacement, and the mean difference of the metric is taken over each draw (Efron and
     Tibshirani 1993, chapters 13 and 15). What is resampled is users: the answer is how much the difference
-    depends on who happened to be in the data. Give the ranks of several training seeds to average their
-    chance out first.
+    depends on who happened to be in the data. How much it depends on the seed of a training is another question, and
+    often the larger part: give the ranks of several seeds, which are averaged, and ``seed_deviation``.
 
     Parameters
     ----------
@@ -82,6 +83,11 @@ def paired_bootstrap(
         What is compared.
     k : int, default=20
         Length of the list.
+    seed_deviation : float, default=0
+        Standard deviation of a model's mean metric between training seeds, as you know it from models trained more than
+        once. Each resample's difference gets a normal error of this deviation times the square root of
+        ``1 / n_seeds_a + 1 / n_seeds_b``. With 0 the answer holds for the models as they were trained, not for
+        training them again.
     n_resamples : int, default=10,000
         Number of resamples.
     confidence : float, default=0.95
@@ -109,14 +115,17 @@ def paired_bootstrap(
         raise ValueError(f"n_resamples must be a positive integer; got {n_resamples!r}.")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1; got {confidence!r}.")
+    if not 0 <= seed_deviation < np.inf:
+        raise ValueError(f"seed_deviation must be a finite number, not negative; got {seed_deviation!r}.")
     (k,) = check_cutoffs(k)
-    values_a, values_b = (
-        _mean_over_seeds(ranks_a, "ranks_a", metric, k),
-        _mean_over_seeds(ranks_b, "ranks_b", metric, k),
-    )
+    values_a, n_seeds_a = _mean_over_seeds(ranks_a, "ranks_a", metric, k)
+    values_b, n_seeds_b = _mean_over_seeds(ranks_b, "ranks_b", metric, k)
     if len(values_a) != len(values_b):
         raise ValueError(f"ranks_a has {len(values_a)} users and ranks_b {len(values_b)}; rank the same users by both.")
-    resampled = _resampled_means(values_a - values_b, int(n_resamples), check_random_state(random_state))
+    random = check_random_state(random_state)
+    resampled = _resampled_means(values_a - values_b, int(n_resamples), random)
+    if seed_deviation:
+        resampled += random.normal(0.0, seed_deviation * np.sqrt(1 / n_seeds_a + 1 / n_seeds_b), len(resampled))
     tail = (1 - confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     # One is added so that a finite number of resamples never claims certainty.
@@ -135,11 +144,13 @@ def paired_bootstrap(
     )
 
 
-def _mean_over_seeds(ranks: Any, name: str, metric: str, k: int) -> np.ndarray:
+def _mean_over_seeds(ranks: Any, name: str, metric: str, k: int) -> tuple[np.ndarray, int]:
+    """The metric of each user, averaged over seeds, and the number of seeds."""
     ranks = check_ranks(ranks)
     if ranks.ndim not in (1, 2):
         raise ValueError(f"{name} must have shape (n_users,) or (n_seeds, n_users); got {ranks.shape}.")
-    return metric_of_each_row(np.atleast_2d(ranks), metric, k).mean(axis=0)
+    seeds = np.atleast_2d(ranks)
+    return metric_of_each_row(seeds, metric, k).mean(axis=0), len(seeds)
 
 
 def _resampled_means(values: np.ndarray, n_resamples: int, random: np.random.RandomState) -> np.ndarray:
