@@ -151,6 +151,18 @@ def test_the_random_state_decides(tiny, sequences):
     assert not torch.equal(parameters(other)[0], parameters(by_generator[0])[0])
 
 
+def test_averaged_weights_repeat_and_leave_training_as_it_is(tiny, sequences):
+    first, again = (tiny(average_decay=0.9).fit(sequences) for _ in range(2))
+    plain = tiny().fit(sequences)
+    for ours, same, other in zip(
+        first.network_.parameters(), again.network_.parameters(), plain.network_.parameters(), strict=True
+    ):
+        assert torch.equal(ours, same)
+        assert not torch.equal(ours, other)
+    # Training itself is not changed.
+    assert [record["loss"] for record in first.history_] == [record["loss"] for record in plain.history_]
+
+
 def test_fitting_again_starts_anew(tiny, sequences):
     model = tiny().fit(sequences)
     again = clone(model).fit(sequences[:20])
@@ -204,6 +216,7 @@ def test_not_fitted(tiny, sequences, method):
         ({"learning_rate": 0}, r"learning_rate must be a number in \(0, inf\)"),
         ({"learning_rate": float("nan")}, "learning_rate must be"),
         ({"weight_decay": -1}, "weight_decay must be"),
+        ({"average_decay": 1.0}, r"average_decay must be a number in \[0, 1\)"),
         ({"n_negatives": 0}, "n_negatives must be an integer >= 1 or None"),
         ({"max_length": 0}, "max_length must be"),
         ({"max_epochs": 2.5}, "max_epochs must be"),

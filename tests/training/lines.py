@@ -67,6 +67,7 @@ def run(
     seed: int = 3,
     loss: Callable | None = None,
     schedule: Callable | None = None,
+    average_decay: float = 0.0,
 ) -> tuple[Line, TrainingResult]:
     network = Line()
     plan = TrainingPlan(
@@ -74,6 +75,7 @@ def run(
         learning_rate=0.05,
         stop=StopRule("error", patience=50, rising=False) if stop else None,
         schedule=schedule,
+        average_decay=average_decay,
         checkpoint=None if directory is None else CheckpointFile(directory, "line", "run"),
         checkpoint_seconds=0,
     )

@@ -71,6 +71,9 @@ class SequentialRecommender(Ranker):
         4,096 items or fewer: the whole sum costs no more.
     learning_rate, weight_decay : float
         Of Adam.
+    average_decay : float
+        Share of the average of the weights over steps that is kept in a step; the average is validated and kept. 0 for
+        the weights as they are.
     batch_size : int
         Rows in a training batch.
     max_epochs, patience : int
@@ -116,6 +119,7 @@ class SequentialRecommender(Ranker):
         negative_sampling: str,
         learning_rate: float,
         weight_decay: float,
+        average_decay: float,
         batch_size: int,
         max_epochs: int,
         patience: int,
@@ -131,6 +135,7 @@ class SequentialRecommender(Ranker):
         self.negative_sampling = negative_sampling
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.average_decay = average_decay
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.patience = patience
@@ -166,6 +171,7 @@ class SequentialRecommender(Ranker):
             check_integer(self, name, 1)
         check_real(self, "learning_rate", 0, open_low=True)
         check_real(self, "weight_decay", 0)
+        check_real(self, "average_decay", 0, 1, open_high=True)
 
     # Learning
 
@@ -380,6 +386,7 @@ class SequentialRecommender(Ranker):
             max_epochs=max_epochs,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
+            average_decay=self.average_decay,
             stop=stop,
             checkpoint=checkpoint,
             name=type(self).__name__,

@@ -100,6 +100,9 @@ class SASRec(PublishedModel):
     learning_rate : float, default=1e-3
         Of Adam.
     weight_decay : float, default=0
+    average_decay : float, default=0
+        The weights that are validated and kept are an exponential average over steps, of which this share is kept
+        in a step: 0.99 to 0.998 for a few hundred steps. 0 keeps the weights as they are (published).
     batch_size : int, default=256
         Rows in a training batch.
     max_epochs : int, default=1000
@@ -145,6 +148,7 @@ class SASRec(PublishedModel):
         negative_sampling: str = "auto",
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
+        average_decay: float = 0.0,
         batch_size: int = 256,
         max_epochs: int = 1000,
         patience: int = 20,
@@ -166,6 +170,7 @@ class SASRec(PublishedModel):
             negative_sampling=negative_sampling,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
+            average_decay=average_decay,
             batch_size=batch_size,
             max_epochs=max_epochs,
             patience=patience,

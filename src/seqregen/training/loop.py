@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..nn import RandomMasks, accumulating_gradients, use_masks
+from .averaging import WeightAverage
 from .checkpoints import CheckpointFile
 from .memory import release_unused_memory
 from .outer import OuterUpdates
@@ -63,6 +65,9 @@ class TrainingPlan:
     max_epochs : int
     learning_rate : float, default=1e-3
     weight_decay : float, default=0
+    average_decay : float, default=0
+        Share of a :class:`WeightAverage` that is kept in a step. The average is what is evaluated and kept as the best
+        weights, and is never trained on. 0 for none.
     betas : pair of float, default=(0.9, 0.999)
     epsilon : float, default=1e-8
         Adam's settings.
@@ -83,6 +88,7 @@ class TrainingPlan:
     max_epochs: int
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    average_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     schedule: Callable[[int], float] | None = None
@@ -166,12 +172,14 @@ def train(
             record = {"epoch": epoch, "loss": mean_loss, "seconds": time.perf_counter() - started}
             if outer is not None:
                 record |= outer.record()
-            if evaluate is not None:
-                network.eval()
-                started = time.perf_counter()
-                record |= evaluate()
-                record["evaluation_seconds"] = time.perf_counter() - started
-            run.record(record)
+            with run.weights_to_keep():
+                if evaluate is not None:
+                    network.eval()
+                    started = time.perf_counter()
+                    record |= evaluate()
+                    record["evaluation_seconds"] = time.perf_counter() - started
+                run.record(record)
+            run.save_if_due()
             release_unused_memory()
             bar.set_description(f"{plan.name} epoch {epoch + 1}")
             bar.set_postfix({name: f"{record[name]:.4f}" for name in run.shown if name in record})
@@ -234,6 +242,7 @@ class _Run:
             weight_decay=plan.weight_decay,
             fused=device.type in ("cpu", "cuda"),
         )
+        self.average = WeightAverage(self.parameters, plan.average_decay) if plan.average_decay else None
         self.result = TrainingResult()
         self.best: float | None = None
         self.best_weights: dict[str, Tensor] | None = None
@@ -255,6 +264,12 @@ class _Run:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=False)
         self.n_steps += 1
+        if self.average is not None:
+            self.average.update()
+
+    def weights_to_keep(self) -> AbstractContextManager[None]:
+        """Inside, the network has the weights that are evaluated and kept."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def record(self, record: dict[str, float]) -> None:
         self.result.history.append(record)
@@ -264,6 +279,8 @@ class _Run:
             self.result.best_epoch = len(self.result.history) - 1
             # Without a stop rule the last weights are the best; they are what a later divergence falls back on.
             self.best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+
+    def save_if_due(self) -> None:
         if self.plan.checkpoint is not None:
             due = time.monotonic() - self.saved_at >= self.plan.checkpoint_seconds
             if due or self.finished:
@@ -291,6 +308,7 @@ class _Run:
                 "n_steps": self.n_steps,
             }
             | ({} if self.outer is None else {"outer": self.outer.state_dict()})
+            | ({} if self.average is None else {"average": self.average.state_dict()})
         )
         self.saved_at = time.monotonic()
 
@@ -307,6 +325,8 @@ class _Run:
             self.n_steps = state["n_steps"]
             if self.outer is not None:
                 self.outer.load_state_dict(state["outer"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             what = " ".join(str(error).split())
             raise ValueError(

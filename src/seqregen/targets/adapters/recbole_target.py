@@ -55,6 +55,9 @@ class RecBoleTarget(SequentialRecommender):
     learning_rate : float, default=1e-3
         Of Adam.
     weight_decay : float, default=0
+    average_decay : float, default=0
+        The weights that are validated and kept are an exponential average over steps, of which this share is kept
+        in a step: 0.99 to 0.998 for a few hundred steps. 0 keeps the weights as they are (published).
     batch_size : int, default=2048
         Targets in a training batch; the default is RecBole's.
     max_epochs : int, default=1000
@@ -116,6 +119,7 @@ class RecBoleTarget(SequentialRecommender):
         negative_sampling: str = "uniform",
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
+        average_decay: float = 0.0,
         batch_size: int = 2048,
         max_epochs: int = 1000,
         patience: int = 20,
@@ -134,6 +138,7 @@ class RecBoleTarget(SequentialRecommender):
             negative_sampling=negative_sampling,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
+            average_decay=average_decay,
             batch_size=batch_size,
             max_epochs=max_epochs,
             patience=patience,

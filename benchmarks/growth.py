@@ -1,0 +1,204 @@
+"""How time and memory grow with interactions and with items, on generated data.
+
+``python -m benchmarks growth`` measures one size after the other, each in a process of its own, and writes one file a
+size; finished sizes are skipped. Seconds are those of the processor, on one thread, so that other processes do not
+count. ``python -m benchmarks report`` has the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .machine import RESULTS, describe_machine, threads
+
+__all__ = ["ITEM_SIZES", "SIZES", "STAGES", "Size", "growth_table", "main", "measured_sizes"]
+
+STORE = RESULTS / "growth"
+MEAN_LENGTH = 8
+STAGES = ("mine and pair", "regenerator epoch", "decode", "training epoch", "rank")
+
+
+@dataclass(frozen=True, order=True)
+class Size:
+    """A generated data set.
+
+    Attributes
+    ----------
+    n_items, n_interactions : int
+    """
+
+    n_items: int
+    n_interactions: int
+
+    @property
+    def path(self) -> Path:
+        return STORE / f"{self.n_interactions}-interactions-{self.n_items}-items.json"
+
+
+# Interactions grow over ten thousand items, and items under a hundred thousand interactions.
+SIZES = tuple(Size(10_000, 10**power) for power in (4, 5, 6, 7))
+ITEM_SIZES = tuple(Size(10**power, 10**5) for power in (3, 4, 5, 6))
+
+
+def measure(size: Size, limit: float) -> dict[str, Any]:
+    """Seconds and peak memory of each stage; one that is expected to take longer than ``limit`` seconds is left out."""
+    with threads(1):
+        stages: dict[str, Any] = {}
+        for stage, record in _stages(size, limit):
+            stages[stage] = record
+    return {
+        "n_items": size.n_items,
+        "n_interactions": size.n_interactions,
+        "limit_seconds": limit,
+        "stages": stages,
+        "machine": describe_machine(),
+    }
+
+
+def _stages(size: Size, limit: float) -> Iterator[tuple[str, dict[str, Any]]]:
+    import seqregen as sr
+
+    sequences = sr.datasets.make_sequences(
+        n_sequences=size.n_interactions // MEAN_LENGTH, n_items=size.n_items, mean_length=MEAN_LENGTH, random_state=0
+    )
+    X, y = sr.model_selection.leave_one_out(sequences, validation=True)
+    del sequences
+    miner = sr.PatternMiner(window=5, min_support=2, random_state=0)
+    mined, record = _measured(lambda: miner.fit_transform(X))
+    yield STAGES[0], record | {"pairs": len(mined.pairs), "patterns": len(miner.patterns_)}
+
+    regenerator = sr.DatasetRegenerator(max_epochs=1, item_embeddings=None, device="cpu", random_state=0)
+    if _expected(STAGES[1], size) < limit:
+        _, record = _measured(lambda: regenerator.fit(mined))
+        yield STAGES[1], record
+        if _expected(STAGES[2], size) < limit:
+            rows, record = _measured(lambda: regenerator.transform(mined))
+            yield STAGES[2], record | {"rows": len(rows)}
+            del rows
+    model = sr.targets.SASRec(max_epochs=1, device="cpu", random_state=0)
+    if _expected(STAGES[3], size) < limit:
+        _, record = _measured(lambda: model.fit(X))
+        yield STAGES[3], record
+        _, record = _measured(lambda: model.rank(X, y))
+        yield STAGES[4], record
+
+
+def _measured(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+    before = _resident(peak=False)
+    _forget_peak()
+    started = time.process_time()
+    made = work()
+    seconds = time.process_time() - started
+    return made, {"seconds": seconds, "mebibytes": _resident(peak=True), "mebibytes_before": before}
+
+
+def _forget_peak() -> None:
+    # Linux counts the peak anew after a 5 is written here; elsewhere the peak is that of the process so far.
+    path = Path("/proc/self/clear_refs")
+    if path.exists():
+        path.write_text("5")
+
+
+def _resident(peak: bool) -> float:
+    path = Path("/proc/self/status")
+    if not path.exists():
+        from .path import peak_mebibytes
+
+        return peak_mebibytes()
+    name = "VmHWM:" if peak else "VmRSS:"
+    (line,) = (line for line in path.read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) / 1024
+
+
+def _expected(stage: str, size: Size) -> float:
+    """Seconds by the next smaller size that was measured, in proportion to interactions; 0 where none was."""
+    smaller = [
+        (Size(known["n_items"], known["n_interactions"]), known["stages"].get(stage))
+        for known in measured_sizes()
+        if known["n_interactions"] < size.n_interactions and known["n_items"] == size.n_items
+    ]
+    if not smaller:
+        return 0.0
+    nearest, record = max(smaller, key=lambda pair: pair[0].n_interactions)
+    if record is None:
+        return math.inf
+    return record["seconds"] * size.n_interactions / nearest.n_interactions
+
+
+def measured_sizes() -> list[dict[str, Any]]:
+    """The records in the store, smallest first."""
+    records = [json.loads(path.read_text()) for path in STORE.glob("*.json")]
+    return sorted(records, key=lambda record: (record["n_items"], record["n_interactions"]))
+
+
+def growth_table() -> str:
+    """Seconds and peak memory by size, and the exponent of either over each series of sizes."""
+    known = {Size(record["n_items"], record["n_interactions"]): record["stages"] for record in measured_sizes()}
+    lines = [f"| interactions | items | {' | '.join(STAGES)} |", "|" + " --- |" * (len(STAGES) + 2)]
+    for size in sorted(set(SIZES + ITEM_SIZES), key=lambda size: (size.n_interactions, size.n_items)):
+        if size in known:
+            cells = (_cell(known[size].get(stage)) for stage in STAGES)
+            lines.append(f"| {size.n_interactions:,} | {size.n_items:,} | {' | '.join(cells)} |")
+    for name, series, what in (("interactions", SIZES, "n_interactions"), ("items", ITEM_SIZES, "n_items")):
+        measured = [size for size in series if size in known]
+        found = (_exponents([(getattr(size, what), known[size].get(stage)) for size in measured]) for stage in STAGES)
+        lines.append(f"| exponent in {name} | | {' | '.join(found)} |")
+    return "\n".join(lines)
+
+
+def _cell(record: dict[str, float] | None) -> str:
+    return "" if record is None else f"{record['seconds']:.3g} s, {record['mebibytes']:,.0f} MiB"
+
+
+def _exponents(points: list[tuple[int, dict[str, float] | None]]) -> str:
+    """Slope of the logarithms of seconds and of memory beyond what was there before, over the two largest sizes.
+
+    Small sizes are all overhead; the last step tells how it goes on.
+    """
+    points = [point for point in points if point[1] is not None]
+    if len(points) < 2:
+        return ""
+    (small, before), (large, after) = points[-2:]
+    assert before is not None
+    assert after is not None
+    step = np.log(large / small)
+    seconds = np.log(after["seconds"] / before["seconds"]) / step
+    memory = np.log(after["mebibytes"] / before["mebibytes"]) / step
+    return f"{seconds:.2f}, {memory:.2f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks growth", description=__doc__)
+    parser.add_argument("--limit", type=float, default=600, help="leave out stages expected to take more seconds")
+    parser.add_argument("--largest", type=float, default=1e7, help="most interactions, and most items")
+    options = parser.parse_args(arguments)
+    STORE.mkdir(parents=True, exist_ok=True)
+    for size in sorted(set(SIZES + ITEM_SIZES), key=lambda size: (size.n_interactions, size.n_items)):
+        if size.path.exists() or max(size.n_interactions, size.n_items) > options.largest:
+            continue
+        print(f"{size.n_interactions:,} interactions, {size.n_items:,} items", flush=True)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            record = pool.submit(measure, size, options.limit).result()
+        _write(size.path, record)
+        for stage, found in record["stages"].items():
+            print(f"  {stage:<20}{found['seconds']:>10.2f} s{found['mebibytes']:>10.0f} MiB", flush=True)
+    print(growth_table())
+    return 0
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    from seqregen.files import write_aside
+
+    with write_aside(path) as aside:
+        aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
