@@ -21,8 +21,9 @@ _IN_BATCH: dict[str, Any] = {"loss": "sampled_softmax", "negative_sampling": "in
 
 # "bce" is the published setting of each model; "softmax" the same network under the default loss, a softmax over 4,096
 # items drawn by popularity. SASRec has more: "sampled_softmax" is another network, at three widths, over 256 uniform
-# negatives; that network under bce, so that width and loss are told apart; "averaged" keeps an average of the
-# weights over steps; "in_batch" takes the targets of the batch for negatives; "ce" is the whole sum; a refit trains on the validation items, too, for as many epochs as were best.
+# negatives; that network under bce, so that width and loss are told apart; "averaged" keeps an average of the weights
+# over steps; "in_batch" takes the targets of the batch for negatives; "ce" is the whole sum; a refit trains on the
+# validation items, too, for as many epochs as were best.
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"{model}-bce": (model, {}) for model in ("SASRec", "GRU4Rec", "FMLP", "GNN", "CL4SRec")},
     **{

@@ -19,11 +19,14 @@ import numpy as np
 from seqregen.files import write_aside
 from seqregen.metrics import UNREACHABLE, PairedBootstrap, paired_bootstrap
 
+from .figures import draw_gains, draw_growth
+from .growth import ITEM_SIZES, SIZES, growth_table, measured_sizes
 from .recipes import RECIPES
 from .variants import VARIANTS
 
 __all__ = [
     "TABLES",
+    "draw_figures",
     "groups_table",
     "main",
     "models_table",
@@ -72,8 +75,12 @@ class _Comparison:
     def gain(self) -> float:
         return 100 * self.found.difference / self.base
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        return 100 * self.found.low / self.base, 100 * self.found.high / self.base
+
     def __str__(self) -> str:
-        low, high = (100 * bound / self.base for bound in (self.found.low, self.found.high))
+        low, high = self.interval
         return f"{self.gain:+.1f} % ({low:+.1f} to {high:+.1f})"
 
 
@@ -102,12 +109,7 @@ def regeneration_table(dataset: str) -> str:
     The p values are Holm's for all comparisons of the table.
     """
     runs = _runs(dataset)
-    chance = seed_deviations()
-    compared = {
-        (recipe, variant): _compared(runs[recipe, "original"], seeds, chance.get(recipe, chance.get("", 0.0)))
-        for (recipe, variant), seeds in runs.items()
-        if variant != "original" and set(runs.get((recipe, "original"), {})) & set(seeds)
-    }
+    compared = _comparisons(runs)
     adjusted = dict(zip(compared, _holm([each.found.p_value for each in compared.values()]), strict=True))
     lines = _heading(
         "recipe", "trained on", "seeds", *METRICS, "ndcg@20 against original (95 %)", "p (Holm)", "published gain"
@@ -118,7 +120,8 @@ def regeneration_table(dataset: str) -> str:
             seeds = runs[recipe, variant]
             found = compared.get((recipe, variant))
             tested = ("", "") if found is None else (found, f"{adjusted[recipe, variant]:.4f}")
-            published = _published_gain(dataset, model, variant) if recipe.endswith("-bce") else ""
+            gain = _published_gain(dataset, model, variant) if recipe.endswith("-bce") else None
+            published = "" if gain is None else f"{gain:+.1f} %"
             lines.append(_line(recipe, VARIANTS[variant].label, len(seeds), *_cells(seeds), *tested, published))
     return "\n".join(lines)
 
@@ -142,6 +145,24 @@ def groups_table(dataset: str) -> str:
     return "\n".join(lines) or "There are no runs to compare yet."
 
 
+def draw_figures() -> None:
+    """Make the figures of docs/results.md anew."""
+    for dataset in PUBLISHED:
+        gains, published = {}, {}
+        for (recipe, variant), found in _comparisons(_runs(dataset)).items():
+            label = f"{recipe}: {VARIANTS[variant].label}"
+            gains[label] = (found.gain, *found.interval)
+            if recipe.endswith("-bce") and (gain := _published_gain(dataset, RECIPES[recipe][0], variant)):
+                published[label] = gain
+        if gains:
+            draw_gains(dataset, gains, published, f"gains-{dataset}")
+    series = {
+        name: [(size.n_items, size.n_interactions) for size in sizes]
+        for name, sizes in (("interactions", SIZES), ("items", ITEM_SIZES))
+    }
+    draw_growth(measured_sizes(), series, "growth")
+
+
 def _gains_by_group(before: list[dict], after: list[dict]) -> dict[str, str]:
     gains = {}
     for by, what in (("history_length", "history"), ("target_popularity", "target")):
@@ -154,11 +175,17 @@ def _gains_by_group(before: list[dict], after: list[dict]) -> dict[str, str]:
 # What a page can ask for, by the name before the data set: "models amazon-beauty".
 TABLES = {"models": models_table, "regeneration": regeneration_table, "groups": groups_table}
 _PLACE = re.compile(r"(<!-- table: (\w+) ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+# The data set of a table that is of none of them.
+_GENERATED = "generated"
 
 
 def with_tables(page: str) -> str:
     """A page with each table between its two comments made anew."""
-    return _PLACE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]](found[3])}\n\n{found[4]}", page)
+    return _PLACE.sub(lambda found: f"{found[1]}\n{_table(found[2], found[3])}\n\n{found[4]}", page)
+
+
+def _table(name: str, dataset: str) -> str:
+    return growth_table() if (name, dataset) == ("growth", _GENERATED) else TABLES[name](dataset)
 
 
 def write_page() -> None:
@@ -172,11 +199,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks report", description="Tables of the accuracy runs.")
     parser.add_argument("--datasets", nargs="+", choices=PUBLISHED, default=list(PUBLISHED))
     parser.add_argument("--write", action="store_true", help="put them into docs/results.md instead of printing them")
+    parser.add_argument("--figures", action="store_true", help="draw the figures of that page, too: needs matplotlib")
     options = parser.parse_args(arguments)
+    if options.figures:
+        draw_figures()
     if options.write:
         write_page()
     else:
         print("\n\n".join(f"## {data}: {name}\n\n{TABLES[name](data)}" for data in options.datasets for name in TABLES))
+        print(f"\n## growth\n\n{growth_table()}")
     return 0
 
 
@@ -193,6 +224,19 @@ def _runs(dataset: str) -> dict[tuple[str, str], dict[int, dict]]:
 def _ranks(path: Path) -> np.ndarray:
     ranks = np.load(path)["ranks"].astype(np.int64)
     return np.where(ranks == 0, UNREACHABLE, ranks)
+
+
+def _comparisons(runs: dict[tuple[str, str], dict[int, dict]]) -> dict[tuple[str, str], _Comparison]:
+    """Every variant beside the original rows of its recipe, in the order of recipes and variants."""
+    chance = seed_deviations()
+    return {
+        (recipe, variant): _compared(
+            runs[recipe, "original"], runs[recipe, variant], chance.get(recipe, chance.get("", 0.0))
+        )
+        for recipe in RECIPES
+        for variant in VARIANTS
+        if variant != "original" and set(runs.get((recipe, "original"), {})) & set(runs.get((recipe, variant), {}))
+    }
 
 
 def _compared(original: dict[int, dict], other: dict[int, dict], chance: float) -> _Comparison:
@@ -232,10 +276,11 @@ def _holm(p_values: list[float]) -> list[float]:
     return adjusted[np.argsort(order)].tolist()
 
 
-def _published_gain(dataset: str, model: str, variant: str) -> str:
+def _published_gain(dataset: str, model: str, variant: str) -> float | None:
+    """In percent; None where the paper has none."""
     place = _PUBLISHED_GAIN_OF.get(variant)
     published = PUBLISHED.get(dataset, {}).get(model)
-    return f"{100 * (published[place] / published[0] - 1):+.1f} %" if place and published else ""
+    return 100 * (published[place] / published[0] - 1) if place and published else None
 
 
 def _heading(*names: str) -> list[str]:

@@ -92,8 +92,8 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         What the weighted sum of a batch is divided by: the number of targets (published), or the sum of weights, so
         that only their proportions matter.
     optimizer : {"adam", "sgd"}, default="adam"
-        Of the weights. Published is stochastic gradient descent, which a few large gradients drive to weights of 0 or 1
-        for good.
+        Of the weights. Published is stochastic gradient descent, whose steps are as uneven as single hypergradients
+        are; under Adam what these disagree on cancels.
     learning_rate, momentum, weight_decay : float, default=0.01, 0.9, 1e-3
         Of that optimizer; the momentum is Adam's first coefficient. The published learning rate is 1e-3, under which
         weights hardly move; weight decay and ``neumann_step`` are searched there, 1e-3 is what its file says.

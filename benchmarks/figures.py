@@ -1,0 +1,91 @@
+"""Figures of the results page, made from the result files alone (needs ``seqregen[plot]``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seqregen.files import write_aside
+
+__all__ = ["FIGURES", "draw_gains", "draw_growth"]
+
+FIGURES = Path(__file__).parents[1] / "docs" / "figures"
+_STYLE = {"svg.hashsalt": "seqregen", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
+          "axes.spines.right": False}  # fmt: skip
+_BEST, _PUBLISHED = "tab:blue", "tab:orange"
+
+
+def draw_gains(
+    title: str, gains: Mapping[str, tuple[float, float, float]], published: Mapping[str, float], name: str
+) -> None:
+    """A line a comparison: the gain in NDCG@20 over the original rows, in percent, with its interval.
+
+    Parameters
+    ----------
+    title : str
+    gains : mapping of label to (gain, low, high)
+    published : mapping of label to float
+        The paper's gain, where it has one.
+    name : str
+        Of the file.
+    """
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(figsize=(8, 1.2 + 0.28 * len(gains)), layout="constrained")
+        for place, (label, (gain, low, high)) in enumerate(gains.items()):
+            axes.plot([low, high], [place, place], color=_BEST, linewidth=2, alpha=0.5)
+            axes.plot([gain], [place], "o", color=_BEST, markersize=5)
+            if label in published:
+                axes.plot([published[label]], [place], "D", color=_PUBLISHED, markersize=4)
+        axes.plot([], [], "o-", color=_BEST, markersize=5, label="measured, 95 % interval")
+        if published:
+            axes.plot([], [], "D", color=_PUBLISHED, markersize=4, label="published")
+        axes.axvline(0, color="0.5", linewidth=0.8)
+        axes.set_yticks(range(len(gains)), list(gains))
+        axes.invert_yaxis()
+        axes.set_xlabel("gain in NDCG@20 over the original rows (%)")
+        axes.set_title(title, loc="left")
+        figure.legend(frameon=False, loc="outside upper right", ncols=2)
+        _save(figure, name)
+
+
+def draw_growth(records: list[dict[str, Any]], series: Mapping[str, list[tuple[int, int]]], name: str) -> None:
+    """Seconds of each stage against interactions and against items, both axes logarithmic.
+
+    Parameters
+    ----------
+    records : list of dict
+        What is in the store of the growth benchmark.
+    series : mapping of what grows to list of (n_items, n_interactions)
+    name : str
+        Of the file.
+    """
+    import matplotlib.pyplot as plt
+
+    known = {(record["n_items"], record["n_interactions"]): record["stages"] for record in records}
+    stages = list(dict.fromkeys(stage for found in known.values() for stage in found))
+    with plt.rc_context(_STYLE):
+        figure, panels = plt.subplots(1, len(series), figsize=(8, 3.2), sharey=True, layout="constrained")
+        for axes, (what, sizes) in zip(panels, series.items(), strict=True):
+            for stage in stages:
+                points = [
+                    (size[what == "interactions"], known[size][stage]["seconds"])
+                    for size in sizes
+                    if stage in known.get(size, {})
+                ]
+                axes.loglog(*zip(*points, strict=True), "o-", markersize=4, label=stage)
+            axes.set_xlabel(what)
+        panels[0].set_ylabel("processor seconds, one thread")
+        figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside right center")
+        _save(figure, name)
+
+
+def _save(figure: Any, name: str) -> None:
+    import matplotlib.pyplot as plt
+
+    FIGURES.mkdir(exist_ok=True)
+    with write_aside(FIGURES / f"{name}.svg") as aside:
+        figure.savefig(aside, format="svg", metadata={"Date": None})
+    plt.close(figure)
