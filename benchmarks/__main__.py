@@ -1,17 +1,17 @@
-"""``python -m benchmarks``: speed, path, profile, growth, accuracy, report; tables on the screen, JSON in results/."""
+"""``python -m benchmarks``: speed, path, profile, growth, datasets, accuracy, report; JSON in results/."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from . import accuracy, growth, report
+from . import accuracy, datasets, growth, report
 from .machine import threads, write_results
 
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    separate = {"accuracy": accuracy.main, "growth": growth.main, "report": report.main}
+    separate = {module.__name__.split(".")[-1]: module.main for module in (accuracy, datasets, growth, report)}
     if arguments[:1] and arguments[0] in separate:
         return separate[arguments[0]](arguments[1:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     profile.add_argument("--threads", type=int, default=1)
     profile.add_argument("--data", default="amazon-beauty")
     commands.add_parser("accuracy", add_help=False, help="train and rank on real data, run by run, resumably")
+    commands.add_parser("datasets", add_help=False, help="the data sets before and after regeneration")
     commands.add_parser("growth", add_help=False, help="time and memory from ten thousand to ten million interactions")
     commands.add_parser("report", add_help=False, help="tables of the accuracy runs")
     options = parser.parse_args(arguments)

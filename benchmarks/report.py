@@ -19,6 +19,7 @@ import numpy as np
 from seqregen.files import write_aside
 from seqregen.metrics import UNREACHABLE, PairedBootstrap, paired_bootstrap
 
+from .datasets import datasets_table
 from .figures import draw_gains, draw_growth
 from .growth import ITEM_SIZES, SIZES, growth_table, measured_sizes
 from .recipes import RECIPES
@@ -175,8 +176,8 @@ def _gains_by_group(before: list[dict], after: list[dict]) -> dict[str, str]:
 # What a page can ask for, by the name before the data set: "models amazon-beauty".
 TABLES = {"models": models_table, "regeneration": regeneration_table, "groups": groups_table}
 _PLACE = re.compile(r"(<!-- table: (\w+) ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
-# The data set of a table that is of none of them.
-_GENERATED = "generated"
+# Tables that are of no one data set, by both names that a page asks for them by.
+_OTHER_TABLES = {("growth", "generated"): growth_table, ("datasets", "all"): datasets_table}
 
 
 def with_tables(page: str) -> str:
@@ -185,7 +186,7 @@ def with_tables(page: str) -> str:
 
 
 def _table(name: str, dataset: str) -> str:
-    return growth_table() if (name, dataset) == ("growth", _GENERATED) else TABLES[name](dataset)
+    return _OTHER_TABLES[name, dataset]() if (name, dataset) in _OTHER_TABLES else TABLES[name](dataset)
 
 
 def write_page() -> None:
@@ -207,7 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_page()
     else:
         print("\n\n".join(f"## {data}: {name}\n\n{TABLES[name](data)}" for data in options.datasets for name in TABLES))
-        print(f"\n## growth\n\n{growth_table()}")
+        for (name, dataset), table in _OTHER_TABLES.items():
+            print(f"\n## {dataset}: {name}\n\n{table()}")
     return 0
 
 

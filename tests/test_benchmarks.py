@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from benchmarks import accuracy, report, runs, variants
+from benchmarks import accuracy, datasets, report, runs, variants
 
 import seqregen as sr
 from seqregen.datasets import make_sequences
@@ -118,3 +118,19 @@ def test_unknown_names_are_refused_with_those_there_are(store, capsys):
     with pytest.raises(SystemExit):
         accuracy.main(["--recipes", "BERT4Rec-*"])
     assert "no recipe is called BERT4Rec-*; there are SASRec-bce" in capsys.readouterr().err
+
+
+def test_the_data_sets_are_counted_once_and_beside_the_paper(store, tmp_path, monkeypatch, capsys):
+    for name in ("data_file", "read_sequences"):
+        monkeypatch.setattr(datasets, name, getattr(variants, name))
+    monkeypatch.setattr(datasets, "STORE", tmp_path / "datasets")
+    monkeypatch.setattr(datasets, "CACHE", tmp_path / "cache")
+    assert datasets.main(["--datasets", "amazon-beauty"]) == 0
+    found = json.loads((tmp_path / "datasets" / "amazon-beauty.json").read_text())
+    assert found["whole"]["users"] == found["mined"]["original"]["rows"] == 80
+    assert found["whole"]["interactions"] == found["mined"]["original"]["interactions"] + 2 * 80
+    assert found["patterns"] == found["mined"]["mined"]["rows"] > 0
+    assert "regenerated" not in found
+    assert "| amazon-beauty | 80 | 25 |" in capsys.readouterr().out
+    assert datasets.main(["--datasets", "amazon-beauty"]) == 0
+    assert "amazon-beauty\n" not in capsys.readouterr().out.split("|")[0]
