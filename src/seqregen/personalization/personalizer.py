@@ -47,8 +47,9 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         "bilevel" is published. "first_order" puts the identity in the place of the inverse Hessian: the same as
         ``n_neumann_terms=0``, without products with the Hessian. "joint" trains weights and model by one optimizer
         on one loss, the paper's ablation: the weights collapse to 0, since that is how a weighted loss is smallest.
-    update_every : int, default=30
-        Steps of the model between two steps of the weights (published: T_lower = 30).
+    update_every : int, default=40
+        Steps of the model between two steps of the weights (published: T_lower = 30). An update costs as much as several
+        steps of the model.
     n_neumann_terms : int, default=3
         K, highest power in the truncated series of the inverse Hessian (published: 3).
     neumann_step : float or None, default=None
@@ -156,7 +157,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         recommender: Any,
         *,
         optimize: str = "bilevel",
-        update_every: int = 30,
+        update_every: int = 40,
         n_neumann_terms: int = 3,
         neumann_step: float | None = None,
         neumann_scaled: bool = True,
@@ -230,6 +231,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         DatasetPersonalizer
         """
         published: dict[str, Any] = {
+            "update_every": 30,
             "neumann_step": 1e-3,
             "neumann_scaled": False,
             "neumann_tolerance": 0.0,
