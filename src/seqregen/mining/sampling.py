@@ -42,14 +42,18 @@ def sample_per_row(
     """
     if limit is None or len(rows) == 0:
         return rows, patterns
-    sizes = np.bincount(rows)
-    crowded = np.flatnonzero(sizes[rows] > limit)
+    # Counted from the first row on: a shard's work does not grow with the rows before it.
+    sizes = np.bincount(rows - rows[0])
+    crowded = np.flatnonzero(sizes[rows - rows[0]] > limit)
     if len(crowded) == 0:
         return rows, patterns
-    row = rows[crowded]
-    order = np.lexsort((_hash(seed, row, patterns[crowded]), row))
-    # In this order the pairs of a row are neighbours, so the rank in a row is the distance from its first pair.
     counts = sizes[sizes > limit]
+    place = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
+    # One number to sort by: which row, then as much of the hash as there is room for behind it.
+    n_bits = np.uint64(len(counts).bit_length())
+    hashes = _hash(seed, rows[crowded], patterns[crowded]) >> n_bits
+    order = np.argsort((place << (np.uint64(64) - n_bits)) | hashes, kind="stable")
+    # In this order the pairs of a row are neighbours, so the rank in a row is the distance from its first pair.
     rank = np.arange(len(crowded)) - np.repeat(np.cumsum(counts) - counts, counts)
     kept = np.ones(len(rows), dtype=bool)
     kept[crowded[order[rank >= limit]]] = False
