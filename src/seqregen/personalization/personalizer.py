@@ -46,10 +46,11 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
     optimize : {"bilevel", "first_order", "joint"}, default="bilevel"
         "bilevel" is published. "first_order" puts the identity in the place of the inverse Hessian: the same as
         ``n_neumann_terms=0``, without products with the Hessian. "joint" trains weights and model by one optimizer
-        on one loss, the paper's ablation: the weights collapse to 0, since that is how a weighted loss is smallest.
+        on one loss, the paper's ablation: with ``normalize="count"``, as published, the weights collapse to 0, since
+        that is how a weighted loss is smallest.
     update_every : int, default=40
-        Steps of the model between two steps of the weights (published: T_lower = 30). An update costs as much as several
-        steps of the model.
+        Steps of the model between two steps of the weights (published: T_lower = 30). One of the latter costs as much as
+        several of the former.
     n_neumann_terms : int, default=3
         K, highest power in the truncated series of the inverse Hessian (published: 3).
     neumann_step : float or None, default=None
