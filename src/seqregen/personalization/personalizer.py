@@ -49,8 +49,8 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         on one loss, the paper's ablation: with ``normalize="count"``, as published, the weights collapse to 0, since
         that is how a weighted loss is smallest.
     update_every : int, default=40
-        Steps of the model between two steps of the weights (published: T_lower = 30). One of the latter costs as much as
-        several of the former.
+        Steps of the model between two steps of the weights (published: T_lower = 30). One step of the weights costs as
+        much as several of the model.
     n_neumann_terms : int, default=3
         K, highest power in the truncated series of the inverse Hessian (published: 3).
     neumann_step : float or None, default=None
