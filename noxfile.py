@@ -62,7 +62,7 @@ def demo(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Go on with the accuracy runs; arguments, such as ``speed`` or ``report``, go to ``python -m benchmarks``."""
     session.install(TORCH)
-    session.install("-e", ".[test]")
+    session.install("-e", ".[test,plot]")
     session.run("python", "-m", "benchmarks", *(session.posargs or ["accuracy"]))
 
 
