@@ -13,8 +13,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ..inputs import check_sequences
-from ..metrics import ndcg_at_k
-from ..metrics.full_ranking import rank_targets_in_blocks
 from ..model_selection import append_validation, hold_out_last
 from ..nn import initialize, seeded_torch
 from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
@@ -36,6 +34,7 @@ from ..training import (
 )
 from ..training.batches import history_batches
 from ..training.checkpoints import CheckpointFile, fingerprint
+from .encoding import last_states_of, validation_measure
 from .network import NextItemNetwork
 from .onnx_export import export_onnx
 from .ranker import ROWS_AT_ONCE, Ranker, ScoreBlock
@@ -280,7 +279,7 @@ class SequentialRecommender(Ranker):
             seed=seed,
             trained=network,
             loss=lambda batch, random: self._batch_loss(network, objective, part.added, batch, random),
-            evaluate=None if watched is None else self._evaluation(network, watched, device),
+            evaluate=None if watched is None else validation_measure(network, watched, self.max_length, device),
         )
 
     def _part(self, rows: SequenceDataset, device: torch.device) -> TrainingPart:
@@ -393,24 +392,6 @@ class SequentialRecommender(Ranker):
             verbose=bool(self.verbose),
         )
 
-    def _evaluation(self, network: NextItemNetwork, watched: SequenceDataset, device: torch.device) -> Any:
-        assert watched.validation is not None
-        targets = watched.validation
-        batches = list(history_batches(watched, self.max_length, ROWS_AT_ONCE, device))
-
-        def evaluate() -> dict[str, float]:
-            states = _encode(network, batches, len(watched))
-            table = network.item_table().detach()
-            ranks = rank_targets_in_blocks(
-                lambda start, stop: states[start:stop] @ table.T,
-                len(watched),
-                targets,
-                (watched.items, watched.offsets),
-            )
-            return {"ndcg@20": float(ndcg_at_k(ranks, 20))}
-
-        return evaluate
-
     # Ranking
 
     def encode(self, X: Any) -> np.ndarray:
@@ -430,7 +411,7 @@ class SequentialRecommender(Ranker):
     def _states(self, histories: SequenceDataset) -> Tensor:
         device = next(self.network_.parameters()).device
         batches = history_batches(histories, self.max_length, ROWS_AT_ONCE, device)
-        return _encode(self.network_, batches, len(histories))
+        return last_states_of(self.network_, batches, len(histories))
 
     def _popularity(self) -> np.ndarray:
         """Scores of all items after an empty history."""
@@ -505,12 +486,3 @@ class PublishedModel(SequentialRecommender):
 def columns_of(X: Any) -> str:
     """What to say of an array's columns in a message; nothing where X has none."""
     return f" (X has {X.shape[1]} feature(s), one item each)" if isinstance(X, np.ndarray) and X.ndim == 2 else ""
-
-
-@torch.no_grad()
-def _encode(network: NextItemNetwork, batches: Any, n_rows: int) -> Tensor:
-    table = network.item_table()
-    states = torch.zeros(n_rows, table.shape[1], dtype=table.dtype, device=table.device)
-    for batch in batches:
-        states[torch.from_numpy(batch.rows).to(table.device)] = network.last_states(batch)
-    return states
