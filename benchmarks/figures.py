@@ -8,7 +8,7 @@ from typing import Any
 
 from seqregen.files import write_aside
 
-__all__ = ["FIGURES", "draw_gains", "draw_growth"]
+__all__ = ["FIGURES", "draw_gains", "draw_growth", "draw_sweeps"]
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 _STYLE = {"svg.hashsalt": "seqregen", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
@@ -49,6 +49,34 @@ def draw_gains(
         axes.set_title(title, loc="left")
         figure.legend(frameon=False, loc="outside upper right", ncols=2)
         _save(figure, name)
+
+
+def draw_sweeps(parameter: str, panels: Mapping[str, Mapping[str, Mapping[float, float]]], name: str) -> None:
+    """A panel a data set and metric: ours and the paper's by the value of a parameter.
+
+    Parameters
+    ----------
+    parameter : str
+        Its name, for the axis.
+    panels : mapping of title to {"ours", "paper"} to value to metric
+    name : str
+        Of the file.
+    """
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(_STYLE):
+        figure, places = plt.subplots(1, len(panels), figsize=(10, 2.6), layout="constrained")
+        for axes, (title, lines) in zip(places, panels.items(), strict=True):
+            for label, style, color in (("ours", "o-", _BEST), ("paper", "D--", _PUBLISHED)):
+                axes.plot(*_coordinates(lines[label]), style, color=color, markersize=4, label=label)
+            axes.set_title(title, fontsize=9)
+            axes.set_xlabel(parameter)
+        figure.legend(*places[0].get_legend_handles_labels(), frameon=False, loc="outside right center")
+        _save(figure, name)
+
+
+def _coordinates(line: Mapping[float, float]) -> tuple[list[float], list[float]]:
+    return list(line), list(line.values())
 
 
 def draw_growth(records: list[dict[str, Any]], series: Mapping[str, list[tuple[int, int]]], name: str) -> None:

@@ -34,6 +34,9 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         f"{model}-softmax-averaged": (model, {"loss": "sampled_softmax", "n_negatives": None, "average_decay": 0.998})
         for model in ("SASRec", "GRU4Rec", "FMLP", "GNN", "CL4SRec")
     },
+    # Figure 5 of the paper: the graph, or the views, of the other rows than by default.
+    "GNN-bce-graph_regenerated": ("GNN", {"graph": "regenerated"}),
+    "CL4SRec-bce-augment_original": ("CL4SRec", {"augment": "original"}),
     "SASRec-softmax-refit": ("SASRec", {"loss": "sampled_softmax", "n_negatives": None, "refit": True}),
     "SASRec-softmax-128": ("SASRec", {"loss": "sampled_softmax", "n_negatives": None, "embedding_dim": 128}),
     "SASRec-sampled_softmax": ("SASRec", {**_STRONG, "embedding_dim": 128}),

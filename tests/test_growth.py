@@ -52,11 +52,14 @@ def test_figures_are_drawn_alike_every_time(tmp_path, monkeypatch):
     gains = {"SASRec: mined": (2.0, -1.0, 5.0), "SASRec: DR4SR": (-1.0, -3.0, 1.0)}
     records = [record(10, 100, 1.0), record(10, 1000, 9.0), record(100, 100, 2.0)]
     series = {"interactions": [(10, 100), (10, 1000)], "items": [(10, 100), (100, 100)]}
+    panels = {"beauty, ndcg@20": {"ours": {1: 0.1, 5: 0.2}, "paper": {}}, "toys": {"ours": {}, "paper": {5: 0.3}}}
+    names = ("gains", "growth", "sweeps")
     drawn = []
     for _ in range(2):
         figures.draw_gains("beauty", gains, {"SASRec: DR4SR": 7.0}, "gains")
         figures.draw_growth(records, series, "growth")
-        drawn.append([(tmp_path / f"{name}.svg").read_text() for name in ("gains", "growth")])
+        figures.draw_sweeps("memories", panels, "sweeps")
+        drawn.append([(tmp_path / f"{name}.svg").read_text() for name in names])
     assert drawn[0] == drawn[1]
     assert "SASRec: DR4SR" in drawn[0][0]
     assert "regenerator epoch" in drawn[0][1]

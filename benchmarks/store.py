@@ -1,0 +1,128 @@
+"""The finished accuracy runs, read from their files, and how the rows of one are compared with those of another."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqregen.metrics import UNREACHABLE, PairedBootstrap, paired_bootstrap
+
+from .recipes import RECIPES
+from .variants import VARIANTS, WINDOWS
+
+__all__ = ["DATASETS", "METRICS", "Comparison", "Records", "Store", "holm"]
+
+DATASETS = tuple(WINDOWS)
+METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
+# Differences between seeds that a recipe must have for a deviation of its own.
+_LEAST_FREEDOM = 2
+
+# Finished runs of one data set: by recipe and variant, and then by seed.
+Records = dict[tuple[str, str], dict[int, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A variant beside the original rows, on the seeds that both have; gains are percent of the original's NDCG@20."""
+
+    found: PairedBootstrap
+
+    @property
+    def gain(self) -> float:
+        return 100 * self.found.difference / self.found.mean_b
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return 100 * self.found.low / self.found.mean_b, 100 * self.found.high / self.found.mean_b
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.gain:+.1f} % ({low:+.1f} to {high:+.1f})"
+
+
+class Store:
+    """The result files of a directory.
+
+    Parameters
+    ----------
+    directory : Path
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.runs = cache(self._read)
+        self.comparisons = cache(self._compare)
+
+    def _read(self, dataset: str) -> Records:
+        """Finished runs of a data set."""
+        runs: Records = defaultdict(dict)
+        for path in sorted(self.directory.glob(f"{dataset}_*.json")):
+            record = json.loads(path.read_text())
+            runs[record["recipe"], record["variant"]][record["seed"]] = record
+        return dict(runs)
+
+    def _compare(self, dataset: str) -> dict[tuple[str, str], Comparison]:
+        """Every variant beside the original rows of its recipe, in the order of recipes and variants."""
+        runs = self.runs(dataset)
+        return {
+            (recipe, variant): self._compared(dataset, recipe, variant)
+            for recipe in RECIPES
+            for variant in VARIANTS
+            if variant != "original" and set(runs.get((recipe, "original"), {})) & set(runs.get((recipe, variant), {}))
+        }
+
+    def _compared(self, dataset: str, recipe: str, variant: str) -> Comparison:
+        runs = self.runs(dataset)
+        shared = sorted(set(runs[recipe, "original"]) & set(runs[recipe, variant]))
+        here, before = (
+            np.stack([self._ranks(f"{dataset}_{recipe}_{name}_{seed}") for seed in shared])
+            for name in (variant, "original")
+        )
+        base = float(np.mean([runs[recipe, "original"][seed]["test"]["ndcg@20"] for seed in shared]))
+        chance = self.deviations.get(recipe, self.deviations.get("", 0.0))
+        return Comparison(
+            paired_bootstrap(here, before, metric="ndcg", k=20, seed_deviation=chance * base, random_state=0)
+        )
+
+    def _ranks(self, key: str) -> np.ndarray:
+        ranks = np.load(self.directory / f"{key}.npz")["ranks"].astype(np.int64)
+        return np.where(ranks == 0, UNREACHABLE, ranks)
+
+    @cached_property
+    def deviations(self) -> dict[str, float]:
+        """Deviation of NDCG@20 between seeds, as a share of its mean, of each recipe over all rows and data sets.
+
+        Under "" that of all recipes together, which stands for those with fewer than three seeds to tell it from.
+        """
+        squares: dict[str, list[float]] = defaultdict(list)
+        freedom: dict[str, int] = defaultdict(int)
+        for recipe, values in self._values():
+            for name in (recipe, ""):
+                squares[name] += ((values / values.mean() - 1) ** 2).tolist()
+                freedom[name] += len(values) - 1
+        return {
+            name: float(np.sqrt(sum(squares[name]) / freedom[name]))
+            for name in squares
+            if freedom[name] >= (_LEAST_FREEDOM if name else 1)
+        }
+
+    def _values(self) -> Iterator[tuple[str, np.ndarray]]:
+        """NDCG@20 of the seeds of each recipe, variant and data set."""
+        for dataset in DATASETS:
+            for (recipe, _), seeds in self.runs(dataset).items():
+                yield recipe, np.array([record["test"]["ndcg@20"] for record in seeds.values()])
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """p values that hold for all comparisons together (Holm 1979)."""
+    order = np.argsort(p_values, kind="stable")
+    factors = len(p_values) - np.arange(len(p_values))
+    adjusted = np.minimum(1, np.maximum.accumulate(np.asarray(p_values)[order] * factors))
+    return adjusted[np.argsort(order)].tolist()

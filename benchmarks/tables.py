@@ -1,0 +1,164 @@
+"""Tables of the accuracy runs: models and losses, what the rows bring, and who gains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .published.tables import PAPER, ROWS
+from .recipes import RECIPES
+from .store import METRICS, Records, Store, holm
+from .variants import VARIANTS
+
+__all__ = [
+    "gains_table",
+    "groups_table",
+    "losses_table",
+    "markdown",
+    "mean_and_deviation",
+    "models_table",
+    "published_gain",
+    "regeneration_table",
+]
+
+# The row of Table 3 that a variant is measured against.
+_ROW_OF = {variant: row for row, variant in ROWS.items()} | {"personalized": "DR4SR+"}
+# What the front page shows: losses, and of what regeneration brings the data set with most runs.
+_LOSSES = {
+    "SASRec-bce": "bce, 1 uniform negative",
+    "SASRec-softmax": "softmax over 4,096 items by popularity, logQ",
+}
+_FRONT_RECIPES = {"SASRec-bce": "bce", "SASRec-sampled_softmax": "sampled_softmax", "SASRec-softmax": "softmax"}
+_FRONT_VARIANTS = {
+    "original": "original",
+    "mined": "original + mined",
+    "regenerated": "original + mined + regenerated",
+    "constant": "the same, all but mined rows weighing 0.5",
+    "personalized_reference": "the same, DR4SR+ as published",
+    "personalized": "the same, DR4SR+",
+}
+
+
+def markdown(heading: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """A table in Markdown."""
+    names = list(heading)
+    lines = [names, *rows]
+    text = [f"| {' | '.join(str(cell) for cell in cells)} |" for cells in lines]
+    return "\n".join([text[0], "|" + " --- |" * len(names), *text[1:]])
+
+
+def mean_and_deviation(values: list[float]) -> str:
+    """Over seeds; one seed has no deviation."""
+    deviation = f" ± {_short(np.std(values, ddof=1))}" if len(values) > 1 else ""
+    return f"{_short(np.mean(values))}{deviation}"
+
+
+def _short(share: Any) -> str:
+    return f"{share:.4f}".removeprefix("0")
+
+
+def published_gain(dataset: str, model: str, variant: str) -> float | None:
+    """Gain in NDCG@20 over the backbone in Table 3, in percent; None where the paper has no such row."""
+    rows = PAPER["table3"][model]
+    if variant == "original" or variant not in _ROW_OF:
+        return None
+    return 100 * (rows[_ROW_OF[variant]][dataset]["ndcg@20"] / rows["backbone"][dataset]["ndcg@20"] - 1)
+
+
+def models_table(store: Store, dataset: str) -> str:
+    """Every recipe on the original rows, and the published NDCG@20 of its model where there is one."""
+    rows = []
+    for recipe, (model, _) in RECIPES.items():
+        seeds = store.runs(dataset).get((recipe, "original"))
+        if not seeds:
+            continue
+        known = ""
+        if recipe.endswith("-bce"):
+            published = PAPER["table3"][model]["backbone"][dataset]["ndcg@20"]
+            ours = np.mean([record["test"]["ndcg@20"] for record in seeds.values()])
+            known = f"{_short(published)} (ours {100 * (ours / published - 1):+.0f} %)"
+        epochs = " ".join(str(record["best_epoch"] + 1) for record in seeds.values())
+        minutes = np.mean([record["fit_seconds"] for record in seeds.values()]) / 60
+        rows.append([recipe, len(seeds), *_cells(seeds), known, epochs, f"{minutes:.1f}"])
+    return markdown(["recipe", "seeds", *METRICS, "published ndcg@20", "best epoch", "minutes a run"], rows)
+
+
+def regeneration_table(store: Store, dataset: str) -> str:
+    """What each data variant brings: mean and deviation over seeds, and the paired difference to the original rows.
+
+    The p values are Holm's for all comparisons of the table.
+    """
+    compared = store.comparisons(dataset)
+    adjusted = dict(zip(compared, holm([each.found.p_value for each in compared.values()]), strict=True))
+    rows = []
+    for recipe, variant, seeds in _compared_runs(store.runs(dataset)):
+        found = compared.get((recipe, variant))
+        tested = ("", "") if found is None else (found, f"{adjusted[recipe, variant]:.4f}")
+        gain = published_gain(dataset, RECIPES[recipe][0], variant) if recipe.endswith("-bce") else None
+        published = "" if gain is None else f"{gain:+.1f} %"
+        rows.append([recipe, VARIANTS[variant].label, len(seeds), *_cells(seeds), *tested, published])
+    names = ["recipe", "trained on", "seeds", *METRICS, "ndcg@20 against original (95 %)", "p (Holm)", "published gain"]
+    return markdown(names, rows) if rows else "There are no runs to compare yet."
+
+
+def _compared_runs(runs: Records) -> Iterable[tuple[str, str, dict[int, dict[str, Any]]]]:
+    """Runs of the recipes that were trained on more than the original rows."""
+    for recipe in RECIPES:
+        variants = [variant for variant in VARIANTS if (recipe, variant) in runs]
+        for variant in variants if len(variants) > 1 else ():
+            yield recipe, variant, runs[recipe, variant]
+
+
+def groups_table(store: Store, dataset: str) -> str:
+    """Gain in NDCG@20 over the original rows, by length of history and by how often the target occurs."""
+    runs = store.runs(dataset)
+    names: list[str] = []
+    rows = []
+    for recipe, variant in store.comparisons(dataset):
+        base, seeds = runs[recipe, "original"], runs[recipe, variant]
+        shared = sorted(set(base) & set(seeds))
+        gains = _gains_by_group([base[seed]["groups"] for seed in shared], [seeds[seed]["groups"] for seed in shared])
+        names = list(gains)
+        rows.append([recipe, VARIANTS[variant].label, *gains.values()])
+    return markdown(["recipe", "trained on", *names], rows) if rows else "There are no runs to compare yet."
+
+
+def _gains_by_group(before: list[dict], after: list[dict]) -> dict[str, str]:
+    gains = {}
+    for by, what in (("history_length", "history"), ("target_popularity", "target")):
+        for group in before[0][by]:
+            old, new = (np.mean([groups[by][group]["ndcg@20"] for groups in those]) for those in (before, after))
+            gains[f"{what} {group}"] = f"{100 * (new / old - 1):+.1f} %" if old else ""
+    return gains
+
+
+def losses_table(store: Store, datasets: Mapping[str, str]) -> str:
+    """SASRec with the published network on the original rows; only the loss differs.
+
+    ``datasets`` maps names to what the table calls them.
+    """
+    rows = [
+        [label, called, len(seeds), *_cells(seeds)]
+        for dataset, called in datasets.items()
+        for recipe, label in _LOSSES.items()
+        if (seeds := store.runs(dataset).get((recipe, "original")))
+    ]
+    return markdown(["loss", "data set", "seeds", *METRICS], rows)
+
+
+def gains_table(store: Store, dataset: str) -> str:
+    """The regeneration table in short, for the front page."""
+    compared = store.comparisons(dataset)
+    rows = [
+        [loss, label, len(seeds), *_cells(seeds), compared.get((recipe, variant), "")]
+        for recipe, loss in _FRONT_RECIPES.items()
+        for variant, label in _FRONT_VARIANTS.items()
+        if (seeds := store.runs(dataset).get((recipe, variant)))
+    ]
+    return markdown(["loss", "trained on", "seeds", *METRICS, "ndcg@20 against original (95 %)"], rows)
+
+
+def _cells(seeds: dict[int, dict[str, Any]]) -> list[str]:
+    return [mean_and_deviation([record["test"][metric] for record in seeds.values()]) for metric in METRICS]
