@@ -49,7 +49,10 @@ def _speed(options: argparse.Namespace) -> int:
         print(f"unknown stage {unknown[0]!r}; the stages are {', '.join(STAGES)}.", file=sys.stderr)
         return 2
     if not environment.is_built():
-        print("RecBole and RecTools are left out; build them: python -m benchmarks.peers.environment", file=sys.stderr)
+        print(
+            "RecBole, RecTools and ranx are left out; build them: python -m benchmarks.peers.environment",
+            file=sys.stderr,
+        )
     records = []
     print(f"{'stage':<22}{'against':<34}{'ours, s':>10}{'theirs, s':>12}{'ratio':>10}", flush=True)
     for comparison in comparisons(Workload(options.data), stages):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
+import tempfile
 from collections.abc import Callable, Iterable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -260,19 +262,53 @@ def ranking(work: Workload) -> Iterable[Comparison]:
 
     note = "ours: rank(X, y), from item codes to ranks; published: padded rows, top 100 by sorting"
     yield Comparison("full ranking", "published top 100", ours, published, note, facts)
+    if environment.is_built():
+        own = "its own SASRec of the same sizes, from its rows to its metrics; history excluded by both"
+        recbole = _peer(work, "recbole_epoch", "--model", "SASRec", "--evaluate", figure="evaluation_seconds")
+        yield Comparison("full ranking", "RecBole, full evaluation", ours, recbole, own, facts)
+        best = "its own SASRec of the same sizes; twenty items for every user, no metrics"
+        rectools = _peer(work, "rectools_sasrec", "--evaluate", figure="recommend_seconds")
+        yield Comparison("full ranking", "RecTools, recommend 20", ours, rectools, best, facts)
     yield Comparison("full ranking", "its matrix product", ours, product, "a limit: the least of three products", facts)
+
+
+def metrics(work: Workload) -> Iterable[Comparison]:
+    """Recall and NDCG of all users from ranked lists beside ranx; the values are compared, too."""
+    facts: dict[str, object] = {}
+    ranks = np.random.default_rng(0).zipf(1.1, len(work.X)).clip(max=work.X.n_items)
+
+    def ours() -> float:
+        found: dict[str, float] = {}
+        seconds = seconds_of(lambda: found.update(seqregen.metrics.ranking_metrics(ranks, k=(10, 20))))
+        facts["metrics"] = found
+        return seconds
+
+    def theirs() -> float:
+        with tempfile.TemporaryDirectory() as directory:
+            file = Path(directory) / "ranks.npy"
+            np.save(file, ranks)
+            result = run_peer("ranx_metrics", "--ranks", str(file), "--threads", "1")
+        facts["metrics of ranx"] = result["metrics"]
+        return float(result["seconds"])  # type: ignore[arg-type]
+
+    if environment.is_built():
+        note = "ours from ranks; ranx from lists of twenty with the target at its rank; making them is not timed"
+        yield Comparison("recall and NDCG", "ranx", ours, theirs, note, facts)
 
 
 _EXTRAPOLATED = f"the peer's epoch extrapolated from the least of {N_SASREC_STEPS} of its own steps"
 
 
-def _peer(work: Workload, script: str, *options: str) -> Callable[[], float]:
+def _peer(work: Workload, script: str, *options: str, figure: str = "") -> Callable[[], float]:
+    """Seconds of one of the peer's figures; by default of its epoch, the least where it tells one."""
+
     def measure() -> float:
         arguments = ["--data", work.path, "--steps", str(N_SASREC_STEPS), "--threads", "1", *options]
         if script == "rectools_sasrec":
             arguments += ["--epochs", "1"]
         result = run_peer(script, *arguments)
-        return float(result.get("least_seconds_per_epoch", result["seconds_per_epoch"]))  # type: ignore[arg-type]
+        epoch = result.get("least_seconds_per_epoch", result["seconds_per_epoch"])
+        return float(result[figure] if figure else epoch)  # type: ignore[arg-type]
 
     return measure
 
@@ -298,6 +334,7 @@ STAGES: dict[str, Callable[[Workload], Iterable[Comparison]]] = {
     "gnn": gnn_epoch,
     "cl4srec": cl4srec_epoch,
     "ranking": ranking,
+    "metrics": metrics,
     "personalizer": personalized_epoch,
 }
 

@@ -1,1 +1,1 @@
-"""RecBole and RecTools: scripts that run in an environment of their own and print one JSON line."""
+"""RecBole, RecTools and ranx: scripts that run in an environment of their own and print one JSON line."""

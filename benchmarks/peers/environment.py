@@ -1,4 +1,4 @@
-"""Build the separate virtual environment in which RecBole and RecTools run.
+"""Build the separate virtual environment in which RecBole, RecTools and ranx run.
 
 Their pins (numpy 1.26 above all) do not fit the library's own, so they live in ``.benchmark-env`` beside the
 sources and are spoken to through scripts that print one JSON line. Run it with::
@@ -27,7 +27,7 @@ DIRECTORY = Path(__file__).resolve().parents[2] / ".benchmark-env"
 TORCH = "torch==2.13.0"
 # What the measured figures were made with; newer numpy and pandas break RecBole 1.2.1.
 CONSTRAINTS = ("numpy==1.26.4", "pandas==2.2.3", TORCH)
-PEERS = ("recbole==1.2.1", "rectools[torch]==0.19.0")
+PEERS = ("recbole==1.2.1", "rectools[torch]==0.19.0", "ranx==0.3.21")
 _COMPLETE = DIRECTORY / "complete"
 
 
@@ -51,7 +51,7 @@ def _pip(*arguments: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Build the environment if it is not there; ``--again`` builds it anew."""
-    parser = argparse.ArgumentParser(description="Build the environment of the peers (RecBole, RecTools).")
+    parser = argparse.ArgumentParser(description="Build the environment of the peers (RecBole, RecTools, ranx).")
     parser.add_argument("--again", action="store_true", help="throw away what is there first")
     parser.add_argument("--torch-index", help="package index to take torch's CPU build from")
     options = parser.parse_args(arguments)
