@@ -259,6 +259,7 @@ def test_ce_holds_a_block_of_scores_and_no_gradient_of_the_table(monkeypatch):
     loss = NextItemLoss("ce", n_items, 1)
     assert largest_allocation(loss, n_positions, 64) == n_positions * n_items
     monkeypatch.setattr(log_sum_exp, "_SCORES_KEPT", n_positions * n_items - 1)
+    monkeypatch.setattr(log_sum_exp, "_SUMMED_APART", n_items * 8 - 1)
     monkeypatch.setitem(log_sum_exp._SCORES_AT_ONCE, "cpu", 20 * n_items)
     assert largest_allocation(loss, n_positions, 64) < n_items * 64
     assert largest_allocation(loss, n_positions, 8) == 20 * n_items

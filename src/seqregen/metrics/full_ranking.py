@@ -261,6 +261,8 @@ def _best_in_order(
 def _inner_products(states: Any, item_table: Any, block_rows: int | None) -> tuple[ScoreBlock, int, int]:
     import torch
 
+    from ..nn import product
+
     states, item_table = torch.as_tensor(states).detach(), torch.as_tensor(item_table).detach()
     if states.ndim != 2 or item_table.ndim != 2 or states.shape[1] != item_table.shape[1]:
         raise ValueError(
@@ -272,11 +274,11 @@ def _inner_products(states: Any, item_table: Any, block_rows: int | None) -> tup
     n_rows, n_items = len(states), len(item_table)
     if block_rows is None:
         block_rows = rows_of_a_block(n_items, states.device.type == "cpu")
-    # One buffer for all blocks: fresh memory for each costs as much as the counting.
-    buffer = states.new_empty((min(n_rows, max(block_rows, 1)), n_items))
+    # A part of a table is multiplied slowly.
+    item_table = item_table.contiguous()
 
     def score_block(start: int, stop: int) -> torch.Tensor:
-        return torch.mm(states[start:stop], item_table.T, out=buffer[: stop - start])
+        return product(states[start:stop], item_table)
 
     return score_block, n_rows, block_rows
 

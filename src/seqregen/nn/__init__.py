@@ -4,7 +4,7 @@ from .attention import RaggedGroups, Slots, attend, group_rows
 from .dropout import Dropout, RandomMasks, TorchRandomness, seeded_torch, use_masks
 from .embedding import accumulating_gradients, look_up, ordinary_gradients
 from .filters import FrequencyFilter
-from .linear import Linear
+from .linear import Linear, product
 from .propagation import GraphPropagation
 from .recurrent import GRU, TimeSteps, time_steps
 from .transformer import DecoderLayer, EncoderLayer, initialize
@@ -28,6 +28,7 @@ __all__ = [
     "initialize",
     "look_up",
     "ordinary_gradients",
+    "product",
     "seeded_torch",
     "time_steps",
     "use_masks",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["RECURRING", "Linear", "linear"]
+__all__ = ["RECURRING", "Linear", "linear", "product"]
 
 # Below so many rows the calls cost more than the product gains.
 _FEWEST_ROWS = 64
@@ -23,6 +23,8 @@ _FEWEST_ROWS = 64
 # are taken to come again where they are multiples of this; else products of few multiplications are left to torch.
 RECURRING = 64
 _FEWEST_IN_TRAINING = 1 << 26
+# Multiplications of a product in a hand-written pass, whose shapes come again.
+_FEWEST_IN_PRODUCT = 1 << 21
 
 
 @cache
@@ -92,15 +94,53 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return _OneDNNLinear.apply(values, weight, bias)
 
 
+def product(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``values @ weight.T + bias`` inside a hand-written pass: no graph is made of it.
+
+    It pays where its numbers of rows come again, as those of blocks and of batches do.
+
+    Parameters
+    ----------
+    values : Tensor of shape (n_rows, n_inputs)
+    weight : Tensor of shape (n_outputs, n_inputs)
+    bias : Tensor of shape (n_outputs,), optional
+
+    Returns
+    -------
+    Tensor of shape (n_rows, n_outputs)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from seqregen.nn import product
+    >>> product(torch.ones(1, 3), torch.ones(2, 3))
+    tensor([[3., 3.]])
+    """
+    values, weight = values.detach(), weight.detach()
+    # oneDNN takes a thousand times as long for a part of a matrix; a copy is for the caller to make.
+    whole = values.is_contiguous() and (weight.is_contiguous() or weight.T.is_contiguous())
+    if whole and values.numel() * len(weight) >= _FEWEST_IN_PRODUCT and _is_for_onednn(values, weight):
+        found = _onednn_product()
+        assert found is not None
+        return found(values, weight, bias)
+    return functional.linear(values, weight, bias)
+
+
 def _suits_onednn(values: Tensor, weight: Tensor) -> bool:
     # Exporters know torch's own operators, and must not be asked for the number of rows.
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export():
         return False
     return (
+        values.numel() >= _FEWEST_ROWS * values.shape[-1]
+        and _pays_for_its_shape(values, weight)
+        and _is_for_onednn(values, weight)
+    )
+
+
+def _is_for_onednn(values: Tensor, weight: Tensor) -> bool:
+    return (
         values.device.type == "cpu"
         and values.dtype == weight.dtype == torch.float32
-        and values.numel() >= _FEWEST_ROWS * values.shape[-1]
-        and _pays_for_its_shape(values, weight)
         and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
         and _onednn_product() is not None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..inputs import check_sequences
 from ..model_selection import append_validation, hold_out_last
-from ..nn import initialize, seeded_torch
+from ..nn import initialize, product, seeded_torch
 from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
 from ..sequences import SequenceDataset
 from ..training import (
@@ -424,7 +424,7 @@ class SequentialRecommender(Ranker):
         popularity = torch.from_numpy(self._popularity()).to(states)
 
         def block(start: int, stop: int) -> Tensor:
-            scores = states[start:stop] @ table.T
+            scores = product(states[start:stop], table)
             if empty[start:stop].any():
                 # With nothing to go by, popular items first.
                 scores[torch.from_numpy(empty[start:stop]).to(scores.device)] = popularity

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..metrics import ndcg_at_k
 from ..metrics.full_ranking import rank_targets_in_blocks
+from ..nn import product
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch
 from ..training.batches import history_batches
@@ -39,9 +40,11 @@ def validation_measure(
     def measure() -> dict[str, float]:
         states = last_states_of(network, batches, len(watched))
         table = network.item_table().detach()
-        ranks = rank_targets_in_blocks(
-            lambda start, stop: states[start:stop] @ table.T, len(watched), targets, (watched.items, watched.offsets)
-        )
+
+        def score_block(start: int, stop: int) -> Tensor:
+            return product(states[start:stop], table)
+
+        ranks = rank_targets_in_blocks(score_block, len(watched), targets, (watched.items, watched.offsets))
         return {"ndcg@20": float(ndcg_at_k(ranks, 20))}
 
     return measure

@@ -7,11 +7,13 @@ again. Written with torch's own operators the same sum makes several tensors of 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..nn import product
 from ..nn.embedding import is_accumulating
 
 __all__ = ["log_sum_exp_scores"]
@@ -19,10 +21,13 @@ __all__ = ["log_sum_exp_scores"]
 # Scores made at once on a CPU (4 MiB, measured: half and double cost 5 to 15 % more) and on other devices (256 MiB).
 _SCORES_AT_ONCE = {"cpu": 1 << 20}
 _SCORES_AT_ONCE_ELSEWHERE = 1 << 26
-# Matrix products of fewer rows are slow, however many items there are.
+# Matrix products of fewer rows are slow, however many items there are; and oneDNN likes numbers of rows to come again.
 _FEWEST_ROWS = 16
+_RECURRING = 64
 # Probabilities kept for the backward pass: 256 MiB.
 _SCORES_KEPT = 1 << 26
+# Numbers of a gradient that is summed in memory of its own: 16 MiB. A larger one would be a second table.
+_SUMMED_APART = 1 << 22
 
 
 def log_sum_exp_scores(
@@ -81,24 +86,22 @@ class _LogSumExp(torch.autograd.Function):
         kept = states.new_empty(len(states), len(vectors)) if keeps else None
         expected = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         sums = states.new_empty(len(states))
-        scratch = _scratch(states, vectors)
-        made = _scratch(states, vectors) if kept is None else kept
         for rows in _blocks(states, vectors):
-            scores = _scores(states, vectors, offsets, wanted, items, rows, scratch)
+            scores = _scores(states, vectors, offsets, wanted, items, rows)
             highest = scores.amax(1)
-            probabilities = made[: len(scores)] if kept is None else made[rows]
+            probabilities = scores if kept is None else kept[rows]
             torch.softmax(scores, 1, out=probabilities)
             # The largest probability is 1 / Σ exp(score - highest): a sum that need not be formed again.
             torch.sub(highest, probabilities.amax(1).log_(), out=sums[rows])
             if expected is not None:
-                torch.mm(probabilities, vectors, out=expected[rows])
+                expected[rows] = product(probabilities, vectors.T)
         ctx.save_for_backward(states, vectors, offsets, wanted, items, sums, expected, kept)
         ctx.accumulates = accumulates
         return sums
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        states, vectors, offsets, wanted, items, sums, expected, kept = ctx.saved_tensors
+        states, vectors, offsets, wanted, items, _, expected, _ = ctx.saved_tensors
         (gradient,) = gradients
         if torch.is_grad_enabled():
             return _differentiable(ctx, states, vectors, offsets, wanted, items, gradient)
@@ -106,29 +109,37 @@ class _LogSumExp(torch.autograd.Function):
         if not ctx.needs_input_grad[1]:
             return of_states, None, None, None, None, None
         of_vectors = vectors.grad if ctx.accumulates else torch.zeros_like(vectors)
-        weighted = states * gradient[:, None]
-        if kept is not None:
-            of_vectors.addmm_(kept.T, weighted)
-        else:
-            scratch = _scratch(states, vectors)
-            for rows in _blocks(states, vectors):
-                scores = _scores(states, vectors, offsets, wanted, items, rows, scratch)
-                of_vectors.addmm_(scores.sub_(sums[rows, None]).exp_().T, weighted[rows])
+        _add_gradient(of_vectors, ctx, states * gradient[:, None])
         return of_states, None if ctx.accumulates else of_vectors, None, None, None, None
 
 
-def _rows_at_once(states: Tensor, vectors: Tensor) -> int:
-    at_once = _SCORES_AT_ONCE.get(states.device.type, _SCORES_AT_ONCE_ELSEWHERE)
-    return min(len(states), max(_FEWEST_ROWS, at_once // len(vectors)))
+def _add_gradient(of_vectors: Tensor, ctx: Any, weighted: Tensor) -> None:
+    """Add to a gradient the sum over positions of their probabilities times their weighted states."""
+    states, vectors, offsets, wanted, items, sums, _, kept = ctx.saved_tensors
+    # Transposed, what has to be copied are the states, which are fewer.
+    total = states.new_zeros(states.shape[1], len(vectors)) if vectors.numel() <= _SUMMED_APART else None
+    for rows in _blocks(states, vectors):
+        if kept is None:
+            probabilities = _scores(states, vectors, offsets, wanted, items, rows).sub_(sums[rows, None]).exp_()
+        else:
+            probabilities = kept[rows]
+        if total is None:
+            of_vectors.addmm_(probabilities.T, weighted[rows])
+        else:
+            total += product(weighted[rows].T.contiguous(), probabilities.T)
+    if total is not None:
+        of_vectors += total.T
 
 
 def _blocks(states: Tensor, vectors: Tensor) -> list[slice]:
-    rows = _rows_at_once(states, vectors)
-    return [slice(first, min(first + rows, len(states))) for first in range(0, len(states), max(rows, 1))]
-
-
-def _scratch(states: Tensor, vectors: Tensor) -> Tensor:
-    return states.new_empty(_rows_at_once(states, vectors), len(vectors))
+    """All rows, as many at once as do not spill; what is left behind the last full block in two parts at most."""
+    at_once = _SCORES_AT_ONCE.get(states.device.type, _SCORES_AT_ONCE_ELSEWHERE)
+    size = max(_FEWEST_ROWS, at_once // max(len(vectors), 1))
+    if size > _RECURRING:
+        size -= size % _RECURRING
+    full = len(states) - len(states) % size
+    bounds = [*range(0, full, size), full, full + (len(states) - full) // _RECURRING * _RECURRING, len(states)]
+    return [slice(first, last) for first, last in pairwise(bounds) if last > first]
 
 
 def _scores(
@@ -138,18 +149,13 @@ def _scores(
     wanted: Tensor | None,
     items: Tensor | None,
     rows: slice,
-    scratch: Tensor,
 ) -> Tensor:
-    """Scores of some rows, made in the memory of ``scratch``."""
-    out = scratch[: rows.stop - rows.start]
-    if offsets is None:
-        torch.mm(states[rows], vectors.T, out=out)
-    else:
-        torch.addmm(offsets, states[rows], vectors.T, out=out)
+    """Scores of some rows."""
+    scores = product(states[rows], vectors, offsets)
     if wanted is not None and items is not None:
         # A finite number: a row of nothing but -inf would have no softmax.
-        out.masked_fill_(wanted[rows, None] == items, torch.finfo(out.dtype).min)
-    return out
+        scores.masked_fill_(wanted[rows, None] == items, torch.finfo(scores.dtype).min)
+    return scores
 
 
 def _differentiable(
