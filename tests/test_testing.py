@@ -227,6 +227,10 @@ def test_broken_targets_fail(model, name, message):
         check_target(model(**TINY), n_items=12, skip=[other for other in CHECKS if other != name])
 
 
+def test_histories_of_one_item_are_checked_too():
+    assert "padding" in check_target(SASRec(**(TINY | {"max_length": 1})), n_items=12, skip=["leaks"])
+
+
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match=r"\['speed'\] are no checks; they are parameters, rep"):
         check_target(SASRec(), skip=["speed"])

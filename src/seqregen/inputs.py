@@ -68,6 +68,20 @@ def check_sequences(
     return recode(dataset, as_label_array(vocabulary), name=name)
 
 
+def check_weights(dataset: SequenceDataset) -> None:
+    """Refuse weights that are negative or not finite."""
+    if dataset.weights is None:
+        return
+    wrong = ~(np.isfinite(dataset.weights) & (dataset.weights >= 0))
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        row = int(np.searchsorted(dataset.offsets, place, side="right") - 1)
+        raise ValueError(
+            f"weights must be finite and not negative; got {dataset.weights[place]} in row {row}, position "
+            f"{place - dataset.offsets[row]}."
+        )
+
+
 def recode(dataset: SequenceDataset, vocabulary: np.ndarray, *, name: str = "X") -> SequenceDataset:
     """The same sequences over another vocabulary; items outside it are left out with one warning.
 

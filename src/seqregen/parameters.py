@@ -22,9 +22,17 @@ def check_integer(owner: Any, name: str, minimum: int, *, none: bool = False) ->
 
 
 def check_real(
-    owner: Any, name: str, minimum: float, maximum: float = np.inf, *, open_low: bool = False, open_high: bool = False
+    owner: Any,
+    name: str,
+    minimum: float,
+    maximum: float = np.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+    infinite: bool = False,
 ) -> None:
-    """Refuse a parameter that is no number between ``minimum`` and ``maximum``."""
+    """Refuse a parameter that is no number between ``minimum`` and ``maximum``; infinity is none, unless allowed."""
+    open_high = open_high or (maximum == np.inf and not infinite)
     value = getattr(owner, name)
     fits = isinstance(value, Real) and not isinstance(value, bool) and minimum <= float(value) <= maximum
     if not fits or (open_low and value == minimum) or (open_high and value == maximum):

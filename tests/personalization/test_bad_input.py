@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from seqregen import DatasetPersonalizer, Origin
 from seqregen.targets import SASRec, TorchTarget
@@ -23,14 +24,18 @@ from seqregen.targets.adapters.rectools_target import RecToolsTarget
         ),
         (RecToolsTarget(None), "RecToolsTarget cannot be personalized; it lacks losses .*trained by RecTools' own fit"),
         (LogisticRegression(), "LogisticRegression cannot be personalized; it lacks hidden states and losses"),
-        (SASRec, "SASRec cannot be personalized; it lacks"),
         (None, "NoneType cannot be personalized"),
     ],
-    ids=["RecBole", "RecTools", "scikit-learn", "class", "None"],
+    ids=["RecBole", "RecTools", "scikit-learn", "None"],
 )
 def test_a_recommender_that_cannot_be_differentiated(mined, recommender, message):
     with pytest.raises(TypeError, match=f"{message}.*TorchTarget"):
         DatasetPersonalizer(recommender).fit(mined)
+
+
+def test_a_class_is_no_recommender(mined):
+    with pytest.raises(TypeError, match=r"the recommender is the class SASRec; give an instance: SASRec\(\)"):
+        DatasetPersonalizer(SASRec).fit(mined)
 
 
 class NoSecondDerivative(nn.Module):
@@ -47,6 +52,59 @@ def test_a_module_without_second_derivatives_is_named_before_training(tiny, mine
     personalizer = tiny(TorchTarget(NoSecondDerivative, max_epochs=2, device="cpu"))
     with pytest.raises(TypeError, match=r"cannot be differentiated twice.*_cdist_backward"):
         personalizer.fit(mined)
+
+
+class _FirstDerivativeAlone(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values):
+        return values.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        return gradient.clone()
+
+
+class OnceDifferentiable(NoSecondDerivative):
+    def forward(self, items: Tensor) -> Tensor:
+        return _FirstDerivativeAlone.apply(self.items(items))
+
+
+def test_an_operation_that_hides_its_second_derivative_is_refused(tiny, mined):
+    personalizer = tiny(TorchTarget(OnceDifferentiable, max_epochs=2, device="cpu"))
+    with pytest.raises(TypeError, match=r"cannot be differentiated twice.*marked once_differentiable"):
+        personalizer.fit(mined)
+
+
+@pytest.mark.parametrize("normalize", ["count", "weight"])
+def test_rows_that_weigh_nothing_already_are_no_trouble(tiny, mined, normalize):
+    weights = np.ones(mined.n_interactions, dtype=np.float32)
+    weights[mined.offsets[12] :] = 0
+    # Most batches hold no row that weighs anything.
+    personalizer = tiny(normalize=normalize, recommender__batch_size=4, update_every=20)
+    personalizer.fit(mined.replace(weights=weights))
+    assert len(personalizer.history_) == 4
+    assert np.isfinite(personalizer.weights_).all()
+    assert not personalizer.weights_[mined.offsets[12] :].any()
+
+
+def test_a_model_of_double_precision(tiny, mined):
+    class Double(NoSecondDerivative):
+        def forward(self, items: Tensor) -> Tensor:
+            return self.items(items) * 2
+
+    model = TorchTarget(lambda n_items: Double(n_items).double(), max_epochs=3, batch_size=32, random_state=0)
+    personalizer = tiny(model, warmup_epochs=0).fit(mined)
+    assert personalizer.n_updates_ > 0
+    assert personalizer.weights_.dtype == np.float32
+
+
+def test_a_failed_fit_leaves_what_was_fitted(tiny, mined, split):
+    personalizer = tiny().fit(mined)
+    before = personalizer.predict(split[0])
+    with pytest.raises(ValueError, match="no update of the weights"):
+        personalizer.set_params(update_every=10**4).fit(mined)
+    assert (personalizer.predict(split[0]) == before).all()
 
 
 def test_original_rows_alone_work_and_it_says_so(tiny, split):
@@ -129,6 +187,18 @@ def test_nothing_to_hold_out(tiny, mined):
 def test_parameters_are_checked_by_name(tiny, mined, name, value):
     with pytest.raises(ValueError, match=f"DatasetPersonalizer: {name} must be"):
         tiny(**{name: value}).fit(mined)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": 0.1}, r"temperature=0\.1 is below temperature_floor=1\.0, and would be raised"),
+        ({"temperature": 1.0, "temperature_schedule": "exponential"}, "has nowhere to fall: .* both 1.0"),
+    ],
+)
+def test_temperatures_that_cannot_be(tiny, mined, settings, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**settings).fit(mined)
 
 
 def test_before_fit(tiny, mined):

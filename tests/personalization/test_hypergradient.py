@@ -89,6 +89,21 @@ def test_a_flat_loss_ends_the_series():
     torch.testing.assert_close(found, 4 * torch.ones(2))
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_terms": -1}, "n_terms must be an integer of at least 0; got -1"),
+        ({"n_terms": 1.0}, "n_terms must be an integer of at least 0; got 1.0"),
+        ({"step": 0}, "step must be above 0, or None .*; got 0"),
+        ({"step": -1}, "step must be above 0, or None .*; got -1"),
+    ],
+)
+def test_what_is_no_series_is_refused(settings, message):
+    theta, phi = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    with pytest.raises(ValueError, match=message):
+        implicit_gradient(theta.sum(), (phi * theta).sum(), [theta], [phi], **settings)
+
+
 def test_parameters_that_a_loss_does_not_see_count_with_zero():
     theta, unseen, linear = (torch.ones(2, requires_grad=True) for _ in range(3))
     phi, free = torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)

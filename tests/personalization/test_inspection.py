@@ -68,6 +68,10 @@ def test_what_cannot_be_looked_at(weighted, monkeypatch):
         summarize_weights(weighted.replace(weights=None))
     with pytest.raises(ValueError, match="no row has a weight other than 1"):
         plot_weights(weighted.replace(weights=np.ones(8, dtype=np.float32)))
+    with pytest.raises(ValueError, match="n_rows must be at least 1; got 0"):
+        plot_weights(weighted, n_rows=0)
+    with pytest.raises(TypeError, match="weights are those of a SequenceDataset; got a list"):
+        summarize_weights([[1, 2]])
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install 'seqregen\[plot\]'"):
         plot_weights(weighted)

@@ -124,8 +124,10 @@ def test_bad_hypergradients_are_skipped_in_a_fit(tiny, mined, monkeypatch):
 
 def test_where_all_are_skipped_it_says_so(tiny, mined):
     with pytest.warns(UserWarning, match=r"learnt nothing.* all \d+ update\(s\) were skipped"):
-        personalizer = tiny(skip_norm=1e-12, noise=False).fit(mined)
+        personalizer = tiny(skip_norm=1e-12, noise=False, temperature_schedule="exponential").fit(mined)
     assert personalizer.n_updates_ == 0
+    # An update that was not made cools nothing.
+    assert {record["temperature"] for record in personalizer.history_[1:]} == {10.0}
 
 
 # The gradient of a whole network
@@ -322,6 +324,24 @@ def test_held_out_items_are_cut_off_and_their_loss_alone_is_read(tiny, mined):
         logits = task.network.states(batch)[batch.last] @ task.network.item_table().T
     expected = torch.nn.functional.cross_entropy(logits, batch.targets[batch.last] - 1)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    weighted = _Join(companion._settings, task, dev.replace(weights=np.full(dev.n_interactions, 3, dtype=np.float32)))
+    assert weighted.dev_loss(len(dev), np.random.default_rng(1)).item() == pytest.approx(3 * expected.item(), rel=1e-5)
+
+
+def test_runs_that_hold_out_other_items_do_not_share_a_checkpoint(tiny, mined, tmp_path, monkeypatch):
+    """The rows that are trained on are the same: without the last item of every original row."""
+    monkeypatch.setattr(Personalization, "_drawn_from", lambda self, training, seed: np.arange(10))
+    items = mined.items.copy()
+    places = mined.offsets[1:11] - 1
+    items[places] = items[places] % mined.n_items + 1
+    found = []
+    for rows in (mined, mined.replace(items=items)):
+        personalizer = tiny(dev="held_out_items", recommender__checkpoint_dir=tmp_path).fit(rows)
+        expected = tiny(dev="held_out_items").fit(rows)
+        np.testing.assert_array_equal(personalizer.weights_, expected.weights_)
+        found.append(personalizer.weighting_.layers[0])
+    assert len(list(tmp_path.iterdir())) == 2
+    assert not torch.equal(*found)
 
 
 def test_refitting_with_held_out_items_trains_on_none_of_them(tiny, mined, monkeypatch):

@@ -241,6 +241,34 @@ def test_a_learning_rate_that_is_too_high_is_an_error_or_a_warning(tiny, sequenc
             assert all(torch.isfinite(value).all() for value in parameters(model))
 
 
+def test_what_first_shows_in_the_validation_is_told_as_divergence(tiny, sequences):
+    # One step, behind which weights are finite, and scores are not.
+    with pytest.raises(FloatingPointError, match=r"validation behind epoch 1: .* lower its learning rate"):
+        tiny(learning_rate=1e12, batch_size=10**5).fit(sequences)
+
+
+def test_weights_below_zero_are_refused(tiny, sequences):
+    weights = np.ones(sequences.n_interactions, dtype=np.float32)
+    weights[sequences.offsets[2]] = -1
+    with pytest.raises(ValueError, match=r"finite and not negative; got -1\.0 in row 2, position 0"):
+        tiny().fit(sequences.replace(weights=weights))
+
+
+def test_a_checkpoint_that_no_fit_would_find_is_told(tiny, sequences, tmp_path):
+    with pytest.warns(UserWarning, match="with random_state=None every fit draws another seed") as caught:
+        tiny(random_state=None, checkpoint_dir=tmp_path, max_epochs=1).fit(sequences)
+    assert caught[0].filename == __file__
+
+
+def test_how_it_is_validated_can_be_overridden(tiny, sequences):
+    class Constant(type(tiny())):
+        def _evaluation(self, network, watched, device):
+            return lambda: {"ndcg@20": float(len(watched))}
+
+    model = Constant(**tiny(max_epochs=2).get_params()).fit(sequences)
+    assert {record["ndcg@20"] for record in model.history_} == {float(len(sequences))}
+
+
 class Interrupt(Exception):
     pass
 
@@ -317,6 +345,7 @@ def test_refit_learns_the_validation_items_for_the_best_number_of_epochs(tiny, s
     # What the refit trained is what a fit on the longer rows trains in as many epochs.
     assert refitted.refit_history_[0]["loss"] == first_loss(tiny, append_validation(X))
     assert not hasattr(stopped, "refit_history_")
+    assert not hasattr(refitted.set_params(refit=False).fit(X), "refit_history_")
 
 
 def first_loss(tiny, rows: SequenceDataset) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -17,7 +19,7 @@ from torch import nn
 
 from seqregen import SequenceDataset
 from seqregen.model_selection import LeaveLastOut, leave_one_out
-from seqregen.targets import SASRec, TorchTarget
+from seqregen.targets import SASRec, TorchTarget, torch_target
 from seqregen.testing import check_target
 from seqregen.training.batches import history_batches
 
@@ -142,6 +144,19 @@ def test_runs_of_other_modules_do_not_share_checkpoints(sequences, tmp_path):
     for module in modules:
         small(module, max_epochs=1, checkpoint_dir=tmp_path).fit(sequences)
     assert len(list(tmp_path.iterdir())) == len(modules) - 1
+
+
+def test_a_class_whose_text_has_changed_is_another(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+    for number in range(2):
+        (tmp_path / f"changing{number}.py").write_text(f"class Module:\n    width = {number}\n")
+        module = importlib.import_module(f"changing{number}").Module
+        module.__module__ = "changing"
+        monkeypatch.setitem(sys.modules, "changing", importlib.import_module(f"changing{number}"))
+        seen.append(torch_target._identity(module))
+    assert seen[0] != seen[1]
+    assert seen[0].startswith("changing.Module:")
 
 
 class TestParameters:
@@ -318,11 +333,34 @@ class TestWrongModules:
             (lambda states: states[..., None], r"into \(3, 3, 8, 1\); needed: \(n_rows, length, d\)"),
             (lambda states: states[..., :5], r"states with 5 values and item vectors with 8"),
             (lambda states: states * torch.nan, "not finite before any training"),
+            (lambda states: states.double(), r"states of torch\.float64 and item vectors of torch\.float32; needed"),
         ],
     )
     def test_a_wrong_shape_is_told(self, sequences, change, message):
         with pytest.raises(ValueError, match=message):
             small(Returning, module__change=change).fit(sequences)
+
+    def test_a_table_of_positions_that_is_too_short_is_told(self, sequences):
+        class Short(Recurrent):
+            def __init__(self, n_items):
+                super().__init__(n_items)
+                self.places = nn.Embedding(4, 8)
+
+            def forward(self, items):
+                return super().forward(items) + self.places(torch.arange(items.shape[1]))
+
+        with pytest.raises(
+            ValueError, match=r"cannot read a row of max_length=\d+ items: IndexError: .* lower max_len"
+        ):
+            small(Short, item_table="items").fit(sequences)
+
+    def test_what_cannot_be_made_of_the_number_of_items_is_told(self, sequences):
+        with pytest.raises(TypeError, match=r"cannot be made with n_items=24: .*module=lambda n_items"):
+            small(nn.GRU).fit(sequences)
+
+    def test_half_precision_is_refused(self, sequences):
+        with pytest.raises(ValueError, match=r"states of torch\.bfloat16 .* needed: both float32"):
+            small(lambda n_items: Recurrent(n_items).bfloat16()).fit(sequences)
 
     def test_exchanged_axes_are_told(self, sequences):
         model = small(Returning, max_length=2, module__change=lambda states: states.transpose(0, 1))

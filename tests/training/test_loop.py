@@ -168,6 +168,22 @@ def test_diverging_later_keeps_the_last_weights_where_there_is_no_stop_rule():
     assert network.x.item() == numbers[2]
 
 
+def test_diverging_in_the_validation_is_diverging():
+    class NotANumber(ValueError, FloatingPointError):
+        pass
+
+    def measured(*found):
+        yield from found
+        raise NotANumber("the score of item code 1 in row 0 is NaN")
+
+    with pytest.raises(TrainingDivergedError, match=r"validation behind epoch 1: the score of item code 1 in row 0"):
+        scripted(measured())
+    with pytest.warns(RuntimeWarning, match=r"behind epoch 4: .*the weights of epoch 2 are kept"):
+        network, result, numbers = scripted(measured(1, 3, 2))
+    assert (result.best_epoch, len(result.history)) == (1, 3)
+    assert network.x.item() == numbers[1]
+
+
 def test_weights_that_the_last_step_spoils_are_not_passed_off_as_trained():
     network = Scripted()
     plan = TrainingPlan(max_epochs=1, learning_rate=0.1)

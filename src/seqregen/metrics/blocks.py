@@ -14,13 +14,25 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["HistoryPairs", "as_block", "candidates", "check_numbers", "count_at_least", "rows_of_a_block"]
+__all__ = [
+    "HistoryPairs",
+    "NotANumberError",
+    "as_block",
+    "candidates",
+    "check_numbers",
+    "count_at_least",
+    "rows_of_a_block",
+]
 
 # Scores in one block: of a size that stays in the cache of one core, or that fills an accelerator.
 _SCORES_ON_CPU = 3 * 2**19
 _SCORES_ON_ACCELERATOR = 2**26
 # Set bits of each byte, where numpy is too old to count them itself (1.26).
 _ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
+
+
+class NotANumberError(ValueError, FloatingPointError):
+    """A score is NaN."""
 
 
 class HistoryPairs:
@@ -82,7 +94,7 @@ def check_numbers(scores: np.ndarray | torch.Tensor, start: int) -> None:
     if largest == largest:
         return
     row, column = _first_nan(scores)
-    raise ValueError(
+    raise NotANumberError(
         f"the score of item code {column + 1} in row {start + row} is NaN; scores must be numbers. "
         "A model whose training diverged gives such scores: lower its learning rate."
     )

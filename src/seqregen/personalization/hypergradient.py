@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 __all__ = ["implicit_gradient", "losses_gradient", "second_order_kernels", "through_minimum"]
+
+# What torch puts behind a derivative that has none of its own.
+_NOT_DIFFERENTIABLE = "torch::autograd::Error"
 
 
 def implicit_gradient(
@@ -65,8 +69,10 @@ def implicit_gradient(
 
     Raises
     ------
+    ValueError
+        ``n_terms`` is no integer of at least 0, or ``step`` is not above 0.
     RuntimeError
-        Torch's, where an operation has no second derivative.
+        An operation has no second derivative.
 
     Examples
     --------
@@ -78,6 +84,10 @@ def implicit_gradient(
     >>> implicit_gradient(dev_loss, train_loss, [value], [weight], n_terms=0)
     [tensor([-3.])]
     """
+    if isinstance(n_terms, bool) or not isinstance(n_terms, Integral) or n_terms < 0:
+        raise ValueError(f"n_terms must be an integer of at least 0; got {n_terms!r}.")
+    if step is not None and not step > 0:
+        raise ValueError(f"step must be above 0, or None to measure the curvature; got {step!r}.")
     gradients = losses_gradient(dev_loss, parameters)
     return through_minimum(
         gradients, train_loss, parameters, hyperparameters, n_terms, step, scaled=scaled, tolerance=tolerance
@@ -139,6 +149,7 @@ class _Slopes:
         # One that is constant has nothing to differentiate.
         self._places = [place for place, slope in enumerate(found) if slope is not None and slope.requires_grad]
         self._slopes: list[Any] = [found[place] for place in self._places]
+        _require_second_derivatives(self._slopes)
 
     def along(
         self, direction: Sequence[Tensor], wanted: Sequence[Tensor], last: bool = False
@@ -153,6 +164,23 @@ class _Slopes:
             retain_graph=not last,
             allow_unused=True,
         )
+
+
+def _require_second_derivatives(slopes: Sequence[Tensor]) -> None:
+    """Refuse operations that have a first derivative alone: torch does so only where it comes past their mark."""
+    seen: set[Any] = set()
+    left = [slope.grad_fn for slope in slopes]
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name() == _NOT_DIFFERENTIABLE:
+            raise RuntimeError(
+                "an operation of the network can be differentiated once only (its backward pass is marked "
+                "once_differentiable)"
+            )
+        left += [behind for behind, _ in node.next_functions]
 
 
 def _add_line(

@@ -120,9 +120,14 @@ def plot_weights(dataset: SequenceDataset, n_rows: int = 25, n_positions: int = 
     ------
     ImportError
         matplotlib is not installed (``pip install 'seqregen[plot]'``).
+    TypeError
+        Not a dataset.
     ValueError
-        The dataset has no weights, or none but 1.
+        The dataset has no weights, or none but 1; or the map has no row or no column.
     """
+    for name, size in (("n_rows", n_rows), ("n_positions", n_positions)):
+        if size < 1:
+            raise ValueError(f"plot_weights: {name} must be at least 1; got {size!r}.")
     grid = _grid(dataset, n_rows, n_positions)
     try:
         import matplotlib.pyplot as plt
@@ -154,6 +159,8 @@ def _grid(dataset: SequenceDataset, n_rows: int, n_positions: int) -> np.ma.Mask
 
 
 def _weights_of(dataset: SequenceDataset) -> np.ndarray:
+    if not isinstance(dataset, SequenceDataset):
+        raise TypeError(f"weights are those of a SequenceDataset; got a {type(dataset).__name__}.")
     if dataset.weights is None:
         raise ValueError("the dataset has no weights; DatasetPersonalizer.transform returns one that has.")
     return dataset.weights

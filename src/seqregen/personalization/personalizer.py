@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from ..inputs import check_sequences
+from ..inputs import check_sequences, check_weights
 from ..parameters import check_choice, check_integer, check_real, remember_columns
 from ..sequences import Origin, SequenceDataset
 from ..targets import Ranker, SequentialRecommender
@@ -100,7 +100,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         Of that optimizer; the momentum is Adam's first coefficient. The published learning rate is 1e-3, under which
         weights hardly move; weight decay and ``neumann_step`` are searched there, 1e-3 is what its file says.
     clip_norm : float, default=10.0
-        Gradients of the weights are scaled down to this joint norm (published code).
+        Gradients of the weights are scaled down to this joint norm (published code); infinity for never.
     skip_norm : float, default=1000.0
         An update whose gradient has a larger norm, or is not finite, is skipped and counted. Not published.
     dev : {"train", "original", "held_out", "held_out_items"}, default="held_out_items"
@@ -267,8 +267,11 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         check_integer(self, "dev_batch_size", 1, none=True)
         if self.neumann_step is not None:
             check_real(self, "neumann_step", 0, open_low=True)
-        for name in ("temperature", "temperature_floor", "learning_rate", "clip_norm", "skip_norm"):
+        for name in ("temperature", "temperature_floor", "learning_rate"):
             check_real(self, name, 0, open_low=True)
+        for name in ("clip_norm", "skip_norm"):
+            check_real(self, name, 0, open_low=True, infinite=True)
+        self._check_temperature()
         check_real(self, "temperature_decay", 0, 1, open_low=True)
         check_real(self, "momentum", 0, 1, open_high=True)
         for name in ("weight_decay", "neumann_tolerance"):
@@ -281,13 +284,29 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
             )
         self._check_recommender()
 
+    def _check_temperature(self) -> None:
+        start, floor = self.temperature, self.temperature_floor
+        if start < floor:
+            raise ValueError(
+                f"DatasetPersonalizer: temperature={start} is below temperature_floor={floor}, and would be raised to "
+                "it. Lower temperature_floor."
+            )
+        if self.temperature_schedule == "exponential" and start == floor:
+            raise ValueError(
+                f"DatasetPersonalizer: temperature_schedule='exponential' has nowhere to fall: temperature and "
+                f"temperature_floor are both {start}. Raise temperature (published: 10), or lower temperature_floor."
+            )
+
     def _check_recommender(self) -> None:
+        if isinstance(self.recommender, type):
+            name = self.recommender.__name__
+            raise TypeError(f"DatasetPersonalizer: the recommender is the class {name}; give an instance: {name}().")
         lacks = getattr(self.recommender, "_lacks_for_weighing", None)
         if lacks is None and not isinstance(self.recommender, SequentialRecommender):
             lacks = "hidden states and losses of positions, which SequentialRecommender computes"
         if lacks is not None:
             raise TypeError(
-                f"DatasetPersonalizer: {_shown(self.recommender)} cannot be personalized; it lacks {lacks}. Use "
+                f"DatasetPersonalizer: {type(self.recommender).__name__} cannot be personalized; it lacks {lacks}. Use "
                 "SASRec, GRU4Rec, FMLP, GNN, CL4SRec, or TorchTarget for a torch module; or learn weights with one of "
                 "these, and train any model that heeds weights on what transform returns."
             )
@@ -325,7 +344,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         self._check_parameters()
         data = check_sequences(X, require_items=True)
         remember_columns(self, X)
-        _check_weights(data)
+        check_weights(data)
         if data.n_original == len(data):
             warnings.warn(
                 "DatasetPersonalizer: there are no mined or regenerated rows; weights are learnt for the "
@@ -335,9 +354,9 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
             )
         settings = self._settings(data)
         companion = Personalization(settings)
-        self.fixed_ = settings.fixed
-        self.recommender_ = clone(self.recommender)
-        self.recommender_._fit(X, companion)
+        recommender = clone(self.recommender)
+        recommender._fit(X, companion)
+        self.recommender_, self.fixed_ = recommender, settings.fixed
         self.vocabulary_ = self.recommender_.vocabulary_
         self.weighting_ = companion.weighting.requires_grad_(False).eval()
         self.n_updates_ = 0 if companion.outer is None else companion.outer.n_updates
@@ -409,20 +428,3 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         if weighting is not None and weighting.temperature.device.type != "cpu":
             state = state | {"weighting_": copy.deepcopy(weighting).cpu()}
         return state
-
-
-def _check_weights(data: SequenceDataset) -> None:
-    if data.weights is None:
-        return
-    wrong = ~(np.isfinite(data.weights) & (data.weights >= 0))
-    if wrong.any():
-        place = int(np.argmax(wrong))
-        row = int(np.searchsorted(data.offsets, place, side="right") - 1)
-        raise ValueError(
-            f"weights must be finite and not negative; got {data.weights[place]} in row {row}, position "
-            f"{place - data.offsets[row]}."
-        )
-
-
-def _shown(recommender: Any) -> str:
-    return recommender.__name__ if isinstance(recommender, type) else type(recommender).__name__

@@ -16,6 +16,7 @@ from ..sequences import Origin, SequenceDataset
 from ..targets.network import NextItemNetwork
 from ..targets.task import TrainingPart, TrainingTask
 from ..training import NextItemBatch, OuterPlan, OuterUpdates, TrainingRows, next_item_rows
+from ..training.checkpoints import fingerprint
 from .hypergradient import losses_gradient, second_order_kernels, through_minimum
 from .weighting import WeightingNetwork, origin_codes
 
@@ -23,6 +24,7 @@ __all__ = ["Personalization", "PersonalizationSettings"]
 
 # Rows that a new network is tried on.
 _TRIAL_ROWS = 4
+_TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,10 @@ class PersonalizationSettings:
         )
 
 
+def _mean(losses: Tensor, weights: Tensor | None) -> Tensor:
+    return losses.mean() if weights is None else (losses * weights).mean()
+
+
 class _Together(nn.Module):
     """A recommender's network and the one that weighs its positions: what is trained, saved and restored as one."""
 
@@ -106,7 +112,10 @@ class Personalization:
         self._dev_rows: SequenceDataset | None = None
 
     def settings(self) -> dict[str, Any]:
-        return asdict(self._settings)
+        dev = self._dev_rows
+        # What dev holds out is not in the rows that are trained on, which tell checkpoints apart.
+        columns = [] if dev is None else [dev.items, dev.offsets, *([] if dev.weights is None else [dev.weights])]
+        return asdict(self._settings) | {"dev_rows": fingerprint({}, *columns)}
 
     def kept_in(self, training: SequenceDataset, seed: int) -> SequenceDataset:
         """All rows, or what remains of them when some are kept for dev, in whole or their last items."""
@@ -197,7 +206,7 @@ class _Join:
             )
         seed = np.random.SeedSequence(original.seed).generate_state(1)[0]
         weighting.draw_weights(torch.Generator().manual_seed(int(seed)))
-        return weighting.to(original.device)
+        return weighting.to(original.device, original.network.item_table().dtype)
 
     def task(self, outer: OuterUpdates | None) -> TrainingTask:
         """The original task with both networks in it."""
@@ -214,7 +223,7 @@ class _Join:
 
     def outer_updates(self) -> OuterUpdates:
         """Updates of the weighting network, which work: one has been tried."""
-        outer = OuterUpdates(self._outer_parameters(), self.hypergradient, self.settings.outer_plan)
+        outer = OuterUpdates(self._outer_parameters(), self.hypergradient, self.settings.outer_plan, self.cool)
         self._try_out(outer)
         return outer
 
@@ -261,8 +270,12 @@ class _Join:
         """The recommender's own measurements, and the mean of the weights that were drawn in the epoch."""
         found = {} if self.original.evaluate is None else self.original.evaluate()
         if self.count:
-            found |= {"mean_weight": self.sum.item() / self.count, "temperature": self.weighting.temperature.item()}
+            found |= {"mean_weight": self.sum.item() / self.count, "temperature": self._temperature}
         return found
+
+    @property
+    def _temperature(self) -> float:
+        return max(self.weighting.temperature.item(), self.settings.temperature_floor)
 
     def loss(self, batch: NextItemBatch, random: np.random.Generator) -> Tensor:
         """The loss of a batch that the recommender is trained on: unweighted while the warm-up lasts."""
@@ -272,15 +285,15 @@ class _Join:
 
     def _unweighted(self, batch: NextItemBatch, random: np.random.Generator, part: TrainingPart) -> Tensor:
         _, losses = self.original.measure(batch, random)
-        mean = losses.mean() if batch.weights is None else (losses * batch.weights).mean()
-        return self._with_added(mean, batch, random, part)
+        return self._with_added(_mean(losses, batch.weights), batch, random, part)
 
     def _weighted(self, batch: NextItemBatch, random: np.random.Generator, counted: bool = True) -> Tensor:
         states, losses = self.original.measure(batch, random)
         weights = self._weights(states, batch, random, counted)
         if batch.weights is not None:
             weights = weights * batch.weights
-        total = weights.sum() if self.settings.normalize == "weight" else len(losses)
+        # Where all weights of a batch are 0, its loss is.
+        total = weights.sum().clamp(min=_TINY) if self.settings.normalize == "weight" else len(losses)
         return self._with_added((losses * weights).sum() / total, batch, random, self.original.part)
 
     def _with_added(
@@ -308,12 +321,15 @@ class _Join:
 
     def hypergradient(self, random: np.random.Generator) -> Sequence[Tensor | None]:
         """One gradient of each outer parameter, from one batch of either level."""
+        size = self.original.batch_size
+        return self._hypergradient_of(self.settings.dev_batch_size or size, size, random)
+
+    def cool(self) -> None:
+        """Lower the temperature by its schedule, behind an update."""
         settings = self.settings
         if settings.temperature_schedule == "exponential":
             with torch.no_grad():
                 self.weighting.temperature.mul_(settings.temperature_decay).clamp_(min=settings.temperature_floor)
-        size = self.original.batch_size
-        return self._hypergradient_of(settings.dev_batch_size or size, size, random)
 
     def _hypergradient_of(self, n_dev: int, n_train: int, random: np.random.Generator) -> Sequence[Tensor | None]:
         settings = self.settings
@@ -339,9 +355,13 @@ class _Join:
         if dev is not None and self.settings.dev == "held_out_items":
             # The rows end with what was cut off in training: the loss is that of their last items alone.
             rows = next_item_rows(dev, self.original.max_length)
-            return lambda n, random: self.original.measure_last(self._drawn(rows, n, random), random)[1].mean()
+            return lambda n, random: self._loss_of_last(self._drawn(rows, n, random), random)
         part = self.original.part if dev is None else self.original.part_of(dev)
         return lambda n, random: self._unweighted(self._drawn(part.rows, n, random), random, part)
+
+    def _loss_of_last(self, batch: NextItemBatch, random: np.random.Generator) -> Tensor:
+        _, losses = self.original.measure_last(batch, random)
+        return _mean(losses, None if batch.weights is None else batch.weights[batch.last])
 
     def _drawn(self, rows: TrainingRows, size: int, random: np.random.Generator) -> NextItemBatch:
         chosen = random.choice(len(rows), min(size, len(rows)), replace=False, shuffle=False)

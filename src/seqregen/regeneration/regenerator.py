@@ -21,7 +21,7 @@ from ..ragged import take_positions
 from ..sequences import Origin, SequenceDataset
 from ..targets import SASRec
 from ..training import TrainingPlan, resolve_device, train, with_network_on_cpu
-from ..training.checkpoints import CheckpointFile, fingerprint
+from ..training.checkpoints import CheckpointFile, fingerprint, warn_if_never_resumed
 from .decoding import Decoded, DecodingSettings, decode
 from .gate import gate_mixture, gate_use
 from .network import RegeneratorNetwork, RegeneratorSettings, entropy
@@ -243,6 +243,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         device = resolve_device(self.device)
         data = check_sequences(X, require_items=True)
         remember_columns(self, X)
+        warn_if_never_resumed(self, stacklevel=3)
         seeds = np.random.SeedSequence(draw_seed(self.random_state)).generate_state(4)
         self.decoding_seed_ = int(seeds[0])
         self.vocabulary_ = data.vocabulary

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ..inputs import check_sequences
+from ..inputs import check_sequences, check_weights
 from ..model_selection import append_validation, hold_out_last
 from ..nn import initialize, product, seeded_torch
 from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
@@ -33,7 +34,7 @@ from ..training import (
     with_network_on_cpu,
 )
 from ..training.batches import history_batches
-from ..training.checkpoints import CheckpointFile, fingerprint
+from ..training.checkpoints import CheckpointFile, fingerprint, warn_if_never_resumed
 from .encoding import last_states_of, validation_measure
 from .network import NextItemNetwork
 from .onnx_export import export_onnx
@@ -197,8 +198,10 @@ class SequentialRecommender(Ranker):
     def _fit(self, X: Any, companion: Companion | None = None) -> SequentialRecommender:
         """Train, alone or with something that takes part."""
         self._check_parameters()
+        warn_if_never_resumed(self)
         device = resolve_device(self.device)
         data = check_sequences(X, require_items=True)
+        check_weights(data)
         remember_columns(self, X)
         seed = draw_seed(self.random_state)
         training, watched = self._hold_out(data)
@@ -211,6 +214,8 @@ class SequentialRecommender(Ranker):
         if companion is not None:
             training = companion.kept_in(training, seed)
         network, result = self._train(training, watched, device, seed, companion)
+        # A former fit may have had one.
+        self.__dict__.pop("refit_history_", None)
         if self.refit and watched is not None:
             training = append_validation(training)
             network, again = self._train(training, None, device, seed, companion, n_epochs=result.best_epoch + 1)
@@ -279,8 +284,14 @@ class SequentialRecommender(Ranker):
             seed=seed,
             trained=network,
             loss=lambda batch, random: self._batch_loss(network, objective, part.added, batch, random),
-            evaluate=None if watched is None else validation_measure(network, watched, self.max_length, device),
+            evaluate=None if watched is None else self._evaluation(network, watched, device),
         )
+
+    def _evaluation(
+        self, network: NextItemNetwork, watched: SequenceDataset, device: torch.device
+    ) -> Callable[[], dict[str, float]]:
+        """What measures the network on validation items after each epoch."""
+        return validation_measure(network, watched, self.max_length, device)
 
     def _part(self, rows: SequenceDataset, device: torch.device) -> TrainingPart:
         return TrainingPart(self._training_rows(rows), self._added_loss(rows, device))

@@ -161,6 +161,16 @@ class PaddedNetwork(NextItemNetwork):
     def _name(self) -> str:
         return type(self.module).__name__
 
+    def _try_longest(self) -> None:
+        """Call a new module on one row of ``max_length`` items: a table of positions may be too short."""
+        try:
+            self._call(torch.ones(1, self.max_length, dtype=torch.int64))
+        except (IndexError, RuntimeError) as error:
+            raise ValueError(
+                f"{self._name} cannot read a row of max_length={self.max_length} items: {type(error).__name__}: "
+                f"{error}. Give its positions that many places, or lower max_length."
+            ) from error
+
     @torch.no_grad()
     def _try_out(self) -> None:
         """Call a new module on three small rows, so that what can never work is said before training."""
@@ -169,6 +179,12 @@ class PaddedNetwork(NextItemNetwork):
         codes[1, -1] = self.n_items
         self.module.eval()
         table, states = self.item_table(), self._call(codes)
+        self._try_longest()
+        if table.dtype != states.dtype or table.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"{self._name} has states of {states.dtype} and item vectors of {table.dtype}; needed: both float32, "
+                "or both float64."
+            )
         if states.shape[-1] != table.shape[1]:
             raise ValueError(
                 f"{self._name} has states with {states.shape[-1]} values and item vectors with {table.shape[1]}: a "

@@ -269,7 +269,14 @@ class TorchTarget(SequentialRecommender):
 
 
 def _build(make: Callable[..., Any], params: dict[str, Any]) -> nn.Module:
-    module = make(**params)
+    try:
+        module = make(**params)
+    except TypeError as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in params.items())
+        raise TypeError(
+            f"{_shown(make)} cannot be made with {given}: {error}. Pass a function that takes n_items and makes the "
+            "module: module=lambda n_items: ..."
+        ) from error
     if not isinstance(module, nn.Module):
         raise TypeError(f"{_shown(make)} must return a torch.nn.Module; it returned a {type(module).__name__}.")
     return module
@@ -318,8 +325,12 @@ def _identity(module: Any) -> str:
         return f"{_identity(module.func)} {module.args} {module.keywords}"
     if isinstance(module, nn.Module):
         return f"{type(module).__module__}.{type(module).__qualname__} {_digest(module)}"
-    line = getattr(getattr(module, "__code__", None), "co_firstlineno", "")
-    return f"{getattr(module, '__module__', '')}.{_shown(module)}:{line}"
+    try:
+        source = hashlib.sha256(inspect.getsource(module).encode()).hexdigest()[:16]
+    except (OSError, TypeError):
+        # Built in C, or typed into a session.
+        source = getattr(getattr(module, "__code__", None), "co_firstlineno", "")
+    return f"{getattr(module, '__module__', '')}.{_shown(module)}:{source}"
 
 
 def _digest(module: nn.Module) -> str:

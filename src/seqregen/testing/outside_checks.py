@@ -135,7 +135,7 @@ def check_batch_mates(trial: Trial) -> str:
 def check_padding(trial: Trial) -> str:
     rows = trial.data.to_lists()
     limit = trial.target.get_params(deep=False).get("max_length", 12)
-    rows = [row for row in rows if len(row) <= limit]
+    rows = [row[-limit:] for row in rows]
     _assert_alone_is_together(
         trial, rows, "scores of a row change when longer rows are in its batch, so padding is read; mask code 0, "
         "and do not normalise or average over padded places"

@@ -57,7 +57,8 @@ class Trial:
 
     @property
     def has_network(self) -> bool:
-        return isinstance(self.target, SequentialRecommender)
+        """Whether it is one of ours, with states at positions; an adapter's reads rows that it pads by itself."""
+        return isinstance(self.target, SequentialRecommender) and self.target._lacks_for_weighing is None
 
     @cached_property
     def device(self) -> torch.device:

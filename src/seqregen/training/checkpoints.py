@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 
 from ..files import write_aside
 
-__all__ = ["CheckpointFile", "fingerprint"]
+__all__ = ["CheckpointFile", "fingerprint", "warn_if_never_resumed"]
 
 
 def fingerprint(*parts: Any) -> str:
@@ -26,6 +27,17 @@ def fingerprint(*parts: Any) -> str:
         else:
             digest.update(json.dumps(part, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
+
+
+def warn_if_never_resumed(estimator: Any, stacklevel: int = 4) -> None:
+    """Say so where each fit draws another seed, so that its checkpoint is of no use to the next."""
+    if estimator.checkpoint_dir is not None and estimator.random_state is None:
+        warnings.warn(
+            f"{type(estimator).__name__}: with random_state=None every fit draws another seed and begins anew, "
+            "whatever lies in checkpoint_dir. Give an integer random_state to go on.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
 
 
 class CheckpointFile:

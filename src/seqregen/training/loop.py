@@ -174,10 +174,11 @@ def train(
                 record |= outer.record()
             with run.weights_to_keep():
                 if evaluate is not None:
-                    network.eval()
-                    started = time.perf_counter()
-                    record |= evaluate()
-                    record["evaluation_seconds"] = time.perf_counter() - started
+                    try:
+                        record |= _evaluated(run, evaluate)
+                    except TrainingDivergedError as error:
+                        run.stop_diverged(error)
+                        break
                 run.record(record)
             run.save_if_due()
             release_unused_memory()
@@ -214,6 +215,19 @@ def _one_epoch(run: _Run, batches: Callable, loss: Callable, seed: np.random.See
     if not math.isfinite(mean) or not finite.item():
         raise _diverged(run, None)
     return mean
+
+
+def _evaluated(run: _Run, evaluate: Callable[[], dict[str, float]]) -> dict[str, float]:
+    run.network.eval()
+    started = time.perf_counter()
+    try:
+        found = evaluate()
+    except FloatingPointError as error:
+        # Weights can be finite, and what is computed with them not.
+        raise TrainingDivergedError(
+            f"{run.plan.name} gave no numbers in the validation behind epoch {len(run.result.history) + 1}: {error}"
+        ) from error
+    return found | {"evaluation_seconds": time.perf_counter() - started}
 
 
 def _diverged(run: _Run, batch: int | None) -> TrainingDivergedError:

@@ -70,6 +70,8 @@ class OuterUpdates:
         Computes one gradient a parameter, None for 0; called while they need gradients, and outside of
         :func:`seqregen.nn.accumulating_gradients`.
     plan : OuterPlan
+    updated : callable, optional
+        Called behind every step that was made.
 
     Attributes
     ----------
@@ -84,9 +86,10 @@ class OuterUpdates:
         parameters: Sequence[nn.Parameter],
         gradients: Callable[[np.random.Generator], Sequence[Tensor | None]],
         plan: OuterPlan,
+        updated: Callable[[], None] | None = None,
     ) -> None:
         self.parameters, self.plan = list(parameters), plan
-        self._gradients = gradients
+        self._gradients, self._updated = gradients, updated
         self._optimizer = _optimizer(self.parameters, plan)
         self.n_updates = self.n_skipped = 0
         for parameter in self.parameters:
@@ -108,6 +111,8 @@ class OuterUpdates:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.n_updates += 1
+        if self._updated is not None:
+            self._updated()
 
     def gradients(self, random: np.random.Generator) -> list[Tensor]:
         """One gradient a parameter; nothing is updated."""

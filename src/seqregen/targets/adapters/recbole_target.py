@@ -43,13 +43,14 @@ class RecBoleTarget(SequentialRecommender):
         stand for the rest. What RecBole's trainer would read is given by the parameters below.
     max_length : int, default=50
         The last ``max_length`` items of a history are read; every row is padded to it.
-    loss : {"library", "sampled_softmax", "ce", "gbce", "bce"}, default="library"
+    loss : {"library", "sampled_softmax", "ce", "gbce", "bpr", "bce"}, default="library"
         "library" is the model's own ``calculate_loss``, which cannot be weighted: where the dataset has weights,
         fit says that they are ignored. The others are those of :class:`seqregen.training.NextItemLoss`, which
         honour them, for models that score by inner products of ``forward(item_seq, item_seq_len)`` with
         ``item_embedding``, such as SASRec, GRU4Rec, NARM, STAMP; other terms of the model's own loss are left out.
     n_negatives : int, optional
-        Default 1 under "library", where models with a pairwise loss alone read it, and "bce", else 256.
+        Default 1 under "library", where models with a pairwise loss alone read it, "bce" and "bpr"; 256 under
+        "gbce"; 4,096 under "sampled_softmax".
     negative_sampling : {"uniform", "popularity", "in_batch"}, default="uniform"
         Where negatives come from; "library" knows "uniform", over all items but the target, alone.
     learning_rate : float, default=1e-3
