@@ -72,9 +72,13 @@ class RegeneratedRecommender(MetaEstimatorMixin, BaseEstimator):
     --------
     >>> import seqregen as sr
     >>> from sklearn.pipeline import make_pipeline
-    >>> regeneration = make_pipeline(sr.PatternMiner(), sr.DatasetRegenerator())  # doctest: +SKIP
-    >>> model = sr.RegeneratedRecommender(regeneration, sr.targets.SASRec())  # doctest: +SKIP
-    >>> model.fit(sequences).predict(sequences, k=10)  # doctest: +SKIP
+    >>> sequences = sr.datasets.make_sequences(n_sequences=100, n_items=30, random_state=0)
+    >>> regenerator = sr.DatasetRegenerator(n_memories=2, max_epochs=1, item_embeddings=None, random_state=0)
+    >>> regeneration = make_pipeline(sr.PatternMiner(random_state=0), regenerator)
+    >>> target = sr.targets.SASRec(embedding_dim=8, max_epochs=1, random_state=0)
+    >>> model = sr.RegeneratedRecommender(regeneration, target).fit(sequences)
+    >>> model.predict(sequences, k=10).shape
+    (100, 10)
     """
 
     # A list's length and what it leaves out are no data that needs routing: they may be passed through a Pipeline.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import threading
 from urllib.error import HTTPError, URLError
 
 import pytest
@@ -79,6 +80,15 @@ def test_every_known_file_names_its_fetcher(monkeypatch):
         assert len(remote.sha256) == 64
         assert remote.url.startswith("https://raw.githubusercontent.com/")
     assert fetched == list(FILES)
+
+
+def test_a_pipe_is_read_like_a_file(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(TEXT,))
+    writer.start()
+    assert load_sequences(pipe).to_lists() == ROWS
+    writer.join()
 
 
 def test_a_directory_is_refused(tmp_path):

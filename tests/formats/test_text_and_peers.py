@@ -55,6 +55,30 @@ def test_labels_that_are_not_all_plain_integers_are_strings(write, content, rows
     assert read_text(write(content)).to_lists() == rows
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_user(write):
+    assert read_text(write(b"\xef\xbb\xbf1 2 3\n4 5\n")).users.tolist() == [1, 4]
+
+
+def test_a_stray_word_among_numbers_is_told(write):
+    with pytest.warns(
+        UserWarning, match=r"line 2: the item 'x' is no integer, as 4 others are: all .* as text"
+    ) as seen:
+        data = read_text(write("1 2 3\n4 x 5 6\n"))
+    assert seen[0].filename == __file__
+    assert data.to_lists() == [["2", "3"], ["x", "5", "6"]]
+    with pytest.raises(ValueError, match=r"line 1: the item 'NaN' stands for a missing value; leave it out"):
+        read_text(write("1 2 NaN\n4 5 6\n"))
+    # Where items are words, these may be some.
+    assert read_text(write("1 a None\n")).to_lists() == [["a", "None"]]
+
+
+def test_other_layouts_are_told(write):
+    with pytest.raises(ValueError, match=r"no item in any line: .* not as in 'user,item'\. Read .*from_frame"):
+        read_text(write("user,item\n1,2\n1,3\n"))
+    with pytest.warns(UserWarning, match="one item in every line, and users that come again"):
+        assert len(read_text(write("1 2\n1 3\n2 3\n"))) == 3
+
+
 def test_times_and_domains(write):
     data = read_text(write("0 3|10 9|20\n1 4|-5\n"), first_domain=4)
     assert data.to_lists() == [[3, 9], [4]]
@@ -108,6 +132,9 @@ def test_rows_without_a_user_of_their_own_are_numbered(tmp_path):
     dataset = dataset.append(np.array([2]), np.array([0, 1]), Origin.MINED)
     write_text(dataset, tmp_path / "data.txt")
     assert (tmp_path / "data.txt").read_text() == "1 a b\n2 b\n3 b\n"
+    twice = dataset.originals().replace(users=np.array([7, 7]))
+    with pytest.warns(UserWarning, match="some rows are of one user: rows are numbered from 1"):
+        write_text(twice, tmp_path / "data.txt")
 
 
 @pytest.mark.parametrize(

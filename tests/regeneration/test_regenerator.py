@@ -261,6 +261,31 @@ def test_item_vectors_that_do_not_fit(tiny, mined, vectors, message):
         tiny(item_embeddings=vectors).fit(mined)
 
 
+def test_a_miner_that_is_none(tiny, sequences):
+    with pytest.raises(TypeError, match="miner must be a PatternMiner or None; got 5"):
+        tiny(miner=5).fit(sequences)
+
+
+def test_rows_too_short_to_pretrain_on_say_so(tiny):
+    with pytest.warns(
+        UserWarning, match="no row is long enough to pretrain item vectors on; they start at rand"
+    ) as seen:
+        fitted = tiny(item_embeddings="pretrain").fit([[1, 2], [1, 2], [1, 2]])
+    assert seen[0].filename == __file__
+    assert fitted.network_ is not None
+
+
+def test_a_checkpoint_directory_that_is_a_file_is_told_before_training(tiny, mined, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match=r"checkpoint_dir='.*file' is a file; give a directory"):
+        tiny(checkpoint_dir=tmp_path / "file").fit(mined)
+
+
+def test_without_the_originals_there_is_no_source(tiny, mined):
+    regenerated = regenerated_rows(tiny(include=("mined", "regenerated")).fit_transform(mined))
+    assert set(regenerated.source.tolist()) == {-1}
+
+
 def test_no_pattern_says_so_and_loses_nothing(tiny):
     rows = [[1, 2], [3, 4], [5, 6]]
     model = tiny()
@@ -411,6 +436,7 @@ def test_the_reference_is_the_published_script(tiny):
         ({"include": ("original", "invented")}, "include must be a tuple of names"),
         ({"learning_rate": 0}, "learning_rate must be"),
         ({"device": "abacus"}, "is not a device"),
+        ({"pretraining_loss": "mse"}, "DatasetRegenerator: pretraining_loss must be one of '"),
     ],
 )
 def test_bad_parameters_are_named_in_fit(tiny, mined, changes, message):

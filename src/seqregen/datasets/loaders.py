@@ -59,7 +59,8 @@ def _find(path: str | os.PathLike) -> Path:
     if not given.is_absolute():
         places += [home / given for home in (*homes, cache_directory())]
     for place in places:
-        if place.is_file():
+        # A pipe is as good as a file.
+        if place.exists() and not place.is_dir():
             return place
     if given.is_dir():
         raise IsADirectoryError(f"{os.fspath(path)!r} is a directory; give one text or Parquet file.")

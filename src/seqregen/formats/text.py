@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,11 @@ _BAR = ord("|")
 _MINUS = ord("-")
 # 18 digits fit in int64 whatever they are.
 _MOST_DIGITS = 18
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NUMBER = re.compile(r"-?\d+")
+_MISSING = {"nan", "none", "null", "na", "<na>"}
+# Where a warning points: at the caller of read_text.
+_OUTSIDE = 3
 
 
 def read_text(path: str | os.PathLike, *, first_domain: int | None = None) -> SequenceDataset:
@@ -59,7 +66,7 @@ def read_text(path: str | os.PathLike, *, first_domain: int | None = None) -> Se
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file {shown!r}.")
     with open(path, "rb") as file:
-        text = np.frombuffer(file.read().rstrip() + b"\n", dtype=np.uint8)
+        text = np.frombuffer(file.read().removeprefix(_BYTE_ORDER_MARK).rstrip() + b"\n", dtype=np.uint8)
     _check_utf8(text, shown)
     if len(text) == 1:
         raise ValueError(f"{shown!r} is empty: expected one line 'user item item ...' a user.")
@@ -70,9 +77,12 @@ def read_text(path: str | os.PathLike, *, first_domain: int | None = None) -> Se
     is_user = np.ones(len(lines), dtype=bool)
     is_user[1:] = lines[1:] != lines[:-1]
     users = _labels(text, starts[is_user], ends[is_user])
+    _check_layout(text, counts, users, shown)
     starts, ends, lines = starts[~is_user], ends[~is_user], lines[~is_user]
     timestamps, item_ends = _times(text, starts, ends, lines, shown)
-    vocabulary, items = build_vocabulary(_labels(text, starts, item_ends))
+    labels = _labels(text, starts, item_ends)
+    _check_kinds(labels, lines, shown)
+    vocabulary, items = build_vocabulary(labels)
     return SequenceDataset(
         items,
         offsets_from_lengths(counts - 1),
@@ -80,6 +90,41 @@ def read_text(path: str | os.PathLike, *, first_domain: int | None = None) -> Se
         users=users,
         timestamps=timestamps,
         domains=None if first_domain is None else _domains(vocabulary, items, first_domain, shown),
+    )
+
+
+def _check_layout(text: np.ndarray, counts: np.ndarray, users: np.ndarray, shown: str) -> None:
+    """Refuse fields that something else separates; warn of a file that has an interaction a line."""
+    first = _decode(text, 0, int(np.argmax(text == ord("\n"))))
+    if (counts == 1).all() and any(separator in first for separator in ",;"):
+        raise ValueError(
+            f"{shown!r} has no item in any line: fields are separated by spaces or tabs, not as in {first[:60]!r}. "
+            "Read other tables with pandas, and SequenceDataset.from_frame(frame, user=..., item=..., time=...)."
+        )
+    if (counts == 2).all() and len(np.unique(users)) < len(users):
+        warnings.warn(
+            f"{shown!r} has one item in every line, and users that come again: each line is read as a row of its own. "
+            "Where a line is one interaction, read it with pandas, and SequenceDataset.from_frame.",
+            UserWarning,
+            stacklevel=_OUTSIDE,
+        )
+
+
+def _check_kinds(labels: np.ndarray, lines: np.ndarray, shown: str) -> None:
+    """Items that are numbers but for a few: what makes text of all of them is most likely a mistake."""
+    if labels.dtype != object:
+        return
+    other = np.fromiter((_NUMBER.fullmatch(label) is None for label in labels), dtype=bool, count=len(labels))
+    if not 0 < np.count_nonzero(other) < len(labels) / 2:
+        return
+    place = int(np.argmax(other))
+    where = f"{shown!r}, line {lines[place] + 1}: the item {labels[place]!r}"
+    if labels[place].lower() in _MISSING:
+        raise ValueError(f"{where} stands for a missing value; leave it out. The other items are numbers.")
+    warnings.warn(
+        f"{where} is no integer, as {np.count_nonzero(~other)} others are: all items are read as text.",
+        UserWarning,
+        stacklevel=_OUTSIDE,
     )
 
 
@@ -212,8 +257,15 @@ def write_text(dataset: SequenceDataset, path: str | os.PathLike) -> None:
 def user_tokens(dataset: SequenceDataset) -> np.ndarray:
     """One distinct label a row: its user, or, where not every row has one of its own, its number from 1."""
     users = dataset.users
-    if users is not None and not is_missing(users).any() and len(set(users.tolist())) == len(users):
-        return users
+    if users is not None:
+        known = users[~is_missing(users)].tolist()
+        if len(set(known)) == len(users):
+            return users
+        # Rows that were added have no user.
+        if len(set(known)) < len(known):
+            warnings.warn(
+                "some rows are of one user: rows are numbered from 1 in place of users.", UserWarning, stacklevel=3
+            )
     return np.arange(1, len(dataset) + 1)
 
 

@@ -1,6 +1,9 @@
-"""What the item vectors of a regenerator are pretrained on."""
+"""Where the item vectors of a regenerator start: rows to pretrain them on, or an array that is given."""
 
 from __future__ import annotations
+
+import warnings
+from typing import Any
 
 import numpy as np
 
@@ -10,14 +13,53 @@ from ..model_selection import hold_out_last
 from ..pairs import PatternPairs
 from ..ragged import take_positions
 from ..sequences import Origin, SequenceDataset
+from ..targets import SASRec
 from .patterns import first_occurrences
 
-__all__ = ["pairs_of", "pretraining_rows"]
+__all__ = ["check_vectors", "pairs_of", "pretrained_vectors", "pretraining_rows"]
 
 
 def pairs_of(data: SequenceDataset) -> PatternPairs:
     """The pairs of a dataset; none where it carries none."""
     return data.pairs if data.pairs is not None else PatternPairs.empty(len(data))
+
+
+def check_vectors(given: Any, data: SequenceDataset, width: int) -> np.ndarray:
+    """Item vectors that are given, one a label of the vocabulary.
+
+    Raises
+    ------
+    ValueError
+        Their shape is another, or one is not finite.
+    """
+    vectors = np.asarray(given, dtype=np.float32)
+    if vectors.shape != (data.n_items, width):
+        raise ValueError(
+            f"item_embeddings must have one row an item of the vocabulary, shape ({data.n_items}, {width}); got "
+            f"{vectors.shape}."
+        )
+    if not np.isfinite(vectors).all():
+        row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
+        label = data.vocabulary[row : row + 1].tolist()[0]
+        raise ValueError(f"item_embeddings must be finite; row {row} ({label!r}) is not.")
+    return vectors
+
+
+def pretrained_vectors(data: SequenceDataset, *, seed: int, loss: str, **settings: Any) -> np.ndarray | None:
+    """Item vectors of a SASRec that is trained on original and mined rows; None where these are too short."""
+    rows = pretraining_rows(data)
+    if rows.lengths.max(initial=0) < 2:
+        warnings.warn(
+            "DatasetRegenerator: without their last items, which are held out to stop on, no row is long enough to "
+            "pretrain item vectors on; they start at random. Say so with item_embeddings=None.",
+            UserWarning,
+            stacklevel=5,
+        )
+        return None
+    # To start from, these vectors do as well as those of the default negatives, for half the time.
+    negatives = "in_batch" if loss == "sampled_softmax" else "auto"
+    recommender = SASRec(loss=loss, negative_sampling=negatives, random_state=seed, **settings)
+    return recommender.fit(rows).item_embeddings_
 
 
 def pretraining_rows(data: SequenceDataset) -> SequenceDataset:

@@ -19,15 +19,14 @@ from ..nn import initialize
 from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
 from ..ragged import take_positions
 from ..sequences import Origin, SequenceDataset
-from ..targets import SASRec
-from ..training import TrainingPlan, resolve_device, train, with_network_on_cpu
-from ..training.checkpoints import CheckpointFile, fingerprint, warn_if_never_resumed
+from ..training import LOSSES, TrainingPlan, resolve_device, train, with_network_on_cpu
+from ..training.checkpoints import CheckpointFile, check_checkpoint_dir, fingerprint
 from .decoding import Decoded, DecodingSettings, decode
 from .gate import gate_mixture, gate_use
 from .network import RegeneratorNetwork, RegeneratorSettings, entropy
 from .pair_batches import PairTable, SourceRows, source_rows
 from .patterns import first_occurrences, share_of_new
-from .pretraining import pairs_of, pretraining_rows
+from .pretraining import check_vectors, pairs_of, pretrained_vectors
 from .report import RegenerationReport
 
 __all__ = ["DatasetRegenerator"]
@@ -57,17 +56,21 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         source's own (paper, 5.1).
         With 0 every regenerated row consists of items of its source.
     include : tuple of {"original", "mined", "regenerated"}, default=("original", "mined", "regenerated")
-        What ``transform`` returns, always in this order.
+        What ``transform`` returns, always in this order. Without "original" there is no row that a regenerated one
+        could name as its source: ``source`` is -1.
     item_embeddings : "pretrain", array of shape (n_items, embedding_dim) or None, default="pretrain"
         Where item vectors start: those of a :class:`~seqregen.targets.SASRec` trained on original and mined
         rows (as published), an array over the vocabulary of X, or random.
     embedding_dim : int, default=64
+        Size of item vectors and states.
     n_layers : int, default=2
         Layers of encoder, decoder and gate alike.
     n_heads : int, default=2
+        Heads of attention; must divide ``embedding_dim``.
     hidden_dim : int, default=256
         Size inside the feed-forward parts.
     dropout : float, default=0.5
+        Share of values that is left out in training (published).
     max_epochs : int, default=40
         All of them are run; there is no early stopping (published).
     batch_size : int, default=256
@@ -108,6 +111,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
     miner : PatternMiner or None, default=None
         Used where X comes without pairs; None stands for ``PatternMiner()``.
     device : str, default="auto"
+        "auto" takes CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None
         An integer makes results repeat, bit for bit on one CPU.
     checkpoint_dir : path-like, optional
@@ -126,6 +130,16 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         The miner that was fitted because X had no pairs.
     report_ : RegenerationReport
         Of the last ``transform``.
+    patterns_ : pair of int64 ndarray
+        Items and offsets of the patterns that were learnt from, as item codes.
+    n_pairs_ : int
+        (sequence -> pattern) pairs that were learnt from.
+    memory_use_ : ndarray of shape (n_memories,)
+        Share of each memory in the gate's choices over all pairs.
+    gate_entropy_ : float
+        Mean entropy of the gate's choice for a pair, in nats.
+    decoding_seed_ : int
+        What the free steps of ``transform`` are drawn from.
 
     Examples
     --------
@@ -211,7 +225,9 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
 
         Every free choice of the published code where it differs from the paper: generative rate 1 after two
         restricted steps, an encoder that is causal in training only, a Gumbel gate with an entropy term and
-        nothing that spreads it, a learning rate with a period of 80 batches, BCE pretraining.
+        nothing that spreads it, a learning rate with a period of 80 batches, BCE pretraining. One thing is not done:
+        the script writes the original rows twice; the file that its authors distribute, and ``transform``, have them
+        once.
         """
         published: dict[str, Any] = {
             "generative_rate": 1.0,
@@ -243,7 +259,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         device = resolve_device(self.device)
         data = check_sequences(X, require_items=True)
         remember_columns(self, X)
-        warn_if_never_resumed(self, stacklevel=3)
+        check_checkpoint_dir(self, stacklevel=3)
         seeds = np.random.SeedSequence(draw_seed(self.random_state)).generate_state(4)
         self.decoding_seed_ = int(seeds[0])
         self.vocabulary_ = data.vocabulary
@@ -292,6 +308,12 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         check_choice(self, "candidates", ("source", "all"))
         check_choice(self, "encoder_mask", ("bidirectional", "causal", "published"))
         check_choice(self, "gate", ("softmax", "gumbel"))
+        check_choice(self, "pretraining_loss", LOSSES)
+        given = self.item_embeddings
+        if isinstance(given, str) and given != "pretrain":
+            raise ValueError(f"item_embeddings must be 'pretrain', an array or None; got {given!r}.")
+        if self.miner is not None and not hasattr(self.miner, "fit_transform"):
+            raise TypeError(f"DatasetRegenerator: miner must be a PatternMiner or None; got {self.miner!r}.")
         if self.embedding_dim % self.n_heads:
             raise ValueError(
                 f"DatasetRegenerator: n_heads={self.n_heads} must divide embedding_dim={self.embedding_dim}."
@@ -321,35 +343,20 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         return network
 
     def _item_vectors(self, data: SequenceDataset, seed: int) -> np.ndarray | None:
-        given = self.item_embeddings
-        if given is None:
+        if self.item_embeddings is None:
             return None
-        if isinstance(given, str):
-            if given != "pretrain":
-                raise ValueError(f"item_embeddings must be 'pretrain', an array or None; got {given!r}.")
-            recommender = SASRec(
-                embedding_dim=self.embedding_dim,
-                n_heads=self.n_heads,
-                loss=self.pretraining_loss,
-                # To start from, these vectors do as well as those of the default negatives, for half the time.
-                negative_sampling="in_batch" if self.pretraining_loss == "sampled_softmax" else "auto",
-                device=self.device,
-                random_state=seed >> 1,
-                checkpoint_dir=self.checkpoint_dir,
-                verbose=self.verbose,
-            )
-            return recommender.fit(pretraining_rows(data)).item_embeddings_
-        vectors = np.asarray(given, dtype=np.float32)
-        if vectors.shape != (data.n_items, self.embedding_dim):
-            raise ValueError(
-                f"item_embeddings must have one row an item of the vocabulary, shape ({data.n_items}, "
-                f"{self.embedding_dim}); got {vectors.shape}."
-            )
-        if not np.isfinite(vectors).all():
-            row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
-            label = data.vocabulary[row : row + 1].tolist()[0]
-            raise ValueError(f"item_embeddings must be finite; row {row} ({label!r}) is not.")
-        return vectors
+        if not isinstance(self.item_embeddings, str):
+            return check_vectors(self.item_embeddings, data, self.embedding_dim)
+        return pretrained_vectors(
+            data,
+            seed=seed >> 1,
+            embedding_dim=self.embedding_dim,
+            n_heads=self.n_heads,
+            loss=self.pretraining_loss,
+            device=self.device,
+            checkpoint_dir=self.checkpoint_dir,
+            verbose=self.verbose,
+        )
 
     def _train(self, network: RegeneratorNetwork, pairs: PairTable, seed: int, device: torch.device) -> None:
         n_batches = -(-len(pairs) // self.batch_size)

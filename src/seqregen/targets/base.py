@@ -34,7 +34,7 @@ from ..training import (
     with_network_on_cpu,
 )
 from ..training.batches import history_batches
-from ..training.checkpoints import CheckpointFile, fingerprint, warn_if_never_resumed
+from ..training.checkpoints import CheckpointFile, check_checkpoint_dir, fingerprint
 from .encoding import last_states_of, validation_measure
 from .network import NextItemNetwork
 from .onnx_export import export_onnx
@@ -198,7 +198,7 @@ class SequentialRecommender(Ranker):
     def _fit(self, X: Any, companion: Companion | None = None) -> SequentialRecommender:
         """Train, alone or with something that takes part."""
         self._check_parameters()
-        warn_if_never_resumed(self)
+        check_checkpoint_dir(self)
         device = resolve_device(self.device)
         data = check_sequences(X, require_items=True)
         check_weights(data)

@@ -14,7 +14,7 @@ import torch
 
 from ..files import write_aside
 
-__all__ = ["CheckpointFile", "fingerprint", "warn_if_never_resumed"]
+__all__ = ["CheckpointFile", "check_checkpoint_dir", "fingerprint"]
 
 
 def fingerprint(*parts: Any) -> str:
@@ -29,9 +29,16 @@ def fingerprint(*parts: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def warn_if_never_resumed(estimator: Any, stacklevel: int = 4) -> None:
-    """Say so where each fit draws another seed, so that its checkpoint is of no use to the next."""
-    if estimator.checkpoint_dir is not None and estimator.random_state is None:
+def check_checkpoint_dir(estimator: Any, stacklevel: int = 4) -> None:
+    """Refuse a path that is no directory, before anything is trained; warn where no fit would find its checkpoint."""
+    if estimator.checkpoint_dir is None:
+        return
+    directory = Path(estimator.checkpoint_dir)
+    if directory.exists() and not directory.is_dir():
+        raise NotADirectoryError(
+            f"{type(estimator).__name__}: checkpoint_dir={os.fspath(directory)!r} is a file; give a directory."
+        )
+    if estimator.random_state is None:
         warnings.warn(
             f"{type(estimator).__name__}: with random_state=None every fit draws another seed and begins anew, "
             "whatever lies in checkpoint_dir. Give an integer random_state to go on.",
