@@ -10,8 +10,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.nn import functional
 
 import seqregen
+from seqregen.training.log_sum_exp import log_sum_exp_scores
 
 from . import limits
 from .peers import environment
@@ -27,6 +30,7 @@ __all__ = ["STAGES", "comparisons"]
 N_REGENERATOR_STEPS = 5
 N_SASREC_STEPS = 12
 N_SAMPLED_ROWS = 40
+N_SOFTMAX_TARGETS = 1400
 
 
 def mining(work: Workload) -> Iterable[Comparison]:
@@ -272,6 +276,26 @@ def ranking(work: Workload) -> Iterable[Comparison]:
     yield Comparison("full ranking", "its matrix product", ours, product, "a limit: the least of three products", facts)
 
 
+def softmax_loss(work: Workload) -> Iterable[Comparison]:
+    """Loss and gradients of a softmax over all items for one batch beside torch's own operator for it."""
+    random = torch.Generator().manual_seed(0)
+    states = torch.randn(N_SOFTMAX_TARGETS, 64, generator=random).requires_grad_()
+    vectors = torch.randn(work.X.n_items, 64, generator=random).mul_(0.1).requires_grad_()
+    targets = torch.randint(0, work.X.n_items, (N_SOFTMAX_TARGETS,), generator=random)
+
+    def ours() -> float:
+        return seconds_of(
+            lambda: (log_sum_exp_scores(states, vectors) - (states * vectors[targets]).sum(-1)).mean().backward()
+        )
+
+    def torchs() -> float:
+        return seconds_of(lambda: functional.linear_cross_entropy(states, vectors, targets).backward())
+
+    if hasattr(functional, "linear_cross_entropy"):
+        note = f"{N_SOFTMAX_TARGETS:,} targets, {work.X.n_items:,} items of 64 values, forward and backward"
+        yield Comparison("softmax over all items", "torch linear_cross_entropy", ours, torchs, note)
+
+
 def metrics(work: Workload) -> Iterable[Comparison]:
     """Recall and NDCG of all users from ranked lists beside ranx; the values are compared, too."""
     facts: dict[str, object] = {}
@@ -333,6 +357,7 @@ STAGES: dict[str, Callable[[Workload], Iterable[Comparison]]] = {
     "fmlp": fmlp_epoch,
     "gnn": gnn_epoch,
     "cl4srec": cl4srec_epoch,
+    "softmax": softmax_loss,
     "ranking": ranking,
     "metrics": metrics,
     "personalizer": personalized_epoch,
