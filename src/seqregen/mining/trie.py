@@ -11,7 +11,8 @@ __all__ = ["PatternTrie"]
 
 # An odd multiplier whose high product bits are well mixed: 2**64 divided by the golden ratio.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_SLOTS_A_KEY = 16
+# Slots of a table of hashed keys: with four to eight a key few keys fall into one slot.
+_SLOTS_A_KEY = 4
 
 
 class PatternTrie:
@@ -68,10 +69,16 @@ class PatternTrie:
         return np.concatenate(keys), node
 
     def _fill_slots(self) -> None:
+        """Hash the keys: a slot has the place of its key; of several keys those that it has not are kept sorted."""
         slot_bits = max(bits_for(_SLOTS_A_KEY * len(self._keys)), 10)
         self._shift = np.uint64(64 - slot_bits)
-        self._slots = np.zeros(1 << slot_bits, dtype=bool)
-        self._slots[self._slot(self._keys)] = True
+        self._places = np.full(1 << slot_bits, -1, dtype=np.int32)
+        self._is_shared = np.zeros(1 << slot_bits, dtype=bool)
+        slots, places = self._slot(self._keys), np.arange(len(self._keys), dtype=np.int32)
+        self._places[slots] = places
+        self._crowded_out = np.flatnonzero(self._places[slots] != places)
+        self._is_shared[slots[self._crowded_out]] = True
+        self._crowded_out_keys = self._keys[self._crowded_out]
 
     def _slot(self, keys: np.ndarray) -> np.ndarray:
         return ((keys.view(np.uint64) * _GOLDEN) >> self._shift).view(np.int64)
@@ -97,10 +104,15 @@ class PatternTrie:
         """
         keys = nodes << self._item_bits
         keys |= items
-        # A small table of bits refuses nearly all steps that lead nowhere, so few are searched for.
-        found = np.flatnonzero(self._slots[self._slot(keys)])
-        keys = keys[found]
-        place = np.searchsorted(self._keys, keys)
-        place[place == len(self._keys)] = 0
-        exact = self._keys[place] == keys if len(self._keys) else np.zeros(0, dtype=bool)
-        return found[exact], self.n_codes + place[exact]
+        slots = self._slot(keys)
+        places = self._places[slots]
+        found = np.flatnonzero(places >= 0)
+        keys, places, slots = keys[found], places[found].astype(np.int64), slots[found]
+        exact = self._keys[places] == keys
+        if len(self._crowded_out):
+            again = np.flatnonzero(~exact & self._is_shared[slots])
+            other = np.searchsorted(self._crowded_out_keys, keys[again])
+            other[other == len(self._crowded_out)] = 0
+            places[again] = self._crowded_out[other]
+            exact[again] = self._crowded_out_keys[other] == keys[again]
+        return found[exact], self.n_codes + places[exact]
