@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from seqregen.nn import linear as module
-from seqregen.nn.linear import Linear, linear
+from seqregen.nn.linear import Linear, linear, product
 
 
 @pytest.fixture
@@ -125,3 +125,46 @@ def test_functional_gradients(onednn):
         for layer in (ours, plain)
     )
     torch.testing.assert_close(found, expected)
+
+
+WIDE = torch.randn(90, 12, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize(
+    ("values", "weight"),
+    [
+        (WIDE[:, :8].contiguous(), WIDE[:7, :8].contiguous()),
+        # Transposed, a part of a matrix, of a transposed one, and another type.
+        (WIDE[:, :8].contiguous(), WIDE[:8, :7].contiguous().T),
+        (WIDE[:, :8], WIDE[:7, :8].contiguous()),
+        (WIDE[:, :8].contiguous(), WIDE[:7, 2:10]),
+        (WIDE[:, :8].contiguous(), WIDE[:8, 1:8].T),
+        (WIDE[:, :8].double(), WIDE[:7, :8].double()),
+        (WIDE[:0, :8].contiguous(), WIDE[:7, :8].contiguous()),
+    ],
+)
+@pytest.mark.parametrize("bias", [None, torch.arange(7.0)])
+def test_a_bare_product_is_torchs_and_has_no_graph(values, weight, bias, monkeypatch):
+    monkeypatch.setattr(module, "_FEWEST_IN_PRODUCT", 0)
+    bias = bias if bias is None else bias.to(values.dtype)
+    found = product(values.clone(memory_format=torch.preserve_format).requires_grad_(), weight, bias)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, functional.linear(values, weight, bias))
+
+
+def test_only_whole_matrices_of_a_bare_product_go_to_onednn(onednn, monkeypatch):
+    taken = []
+    onednns = module._onednn_product()
+
+    def noting(values, weight, bias):
+        taken.append((tuple(values.shape), tuple(weight.shape)))
+        return onednns(values, weight, bias)
+
+    monkeypatch.setattr(module, "_FEWEST_IN_PRODUCT", 90 * 8 * 7)
+    monkeypatch.setattr(module, "_onednn_product", lambda: noting)
+    whole, part = WIDE[:7, :8].contiguous(), WIDE[:7, 2:10]
+    product(WIDE[:, :8].contiguous(), whole)
+    product(WIDE[:, :8].contiguous(), WIDE[:8, :7].contiguous().T)
+    for values, weight in ((WIDE[:, :8], whole), (WIDE[:, :8].contiguous(), part), (WIDE[:89, :8].contiguous(), whole)):
+        product(values, weight)
+    assert taken == [((90, 8), (7, 8))] * 2
