@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 from typing import Any
@@ -15,6 +16,7 @@ from ..pairs import PatternPairs
 from ..ragged import offsets_from_lengths
 from ..sequences import SequenceDataset
 from .frames import convert_table
+from .seal import is_sealed, write_sealed
 
 __all__ = ["read_parquet", "to_parquet"]
 
@@ -45,10 +47,10 @@ def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
     Other readers find the columns ``items`` (lists of item labels), ``users``, ``timestamps``, ``weights``,
     ``domains`` (lists), ``origin``, ``source``, ``memory``, ``free_steps``, ``validation`` (an item label) and
     ``patterns`` (lists of pattern numbers), as far as the dataset has them. The vocabulary, the patterns and
-    the version of the format are in the metadata under the key ``seqregen``.
+    the version of the format are in the metadata under the key ``seqregen``. A checksum of the whole file lies
+    at its beginning, where other readers do not look: :func:`read_parquet` sees by it any damage to the file.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     offsets = pa.array(dataset.offsets)
     vocabulary = _to_arrow(dataset.vocabulary, "the vocabulary")
@@ -76,7 +78,7 @@ def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
     }
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
     with write_aside(path) as aside:
-        pq.write_table(table, aside, compression="zstd", write_page_checksum=True)
+        write_sealed(table, aside)
 
 
 def _has(dataset: SequenceDataset, name: str) -> bool:
@@ -147,34 +149,50 @@ def read_parquet(path: str | os.PathLike) -> SequenceDataset:
         The file is truncated or corrupt, was written by a newer version, or holds no sequences. The message
         names the file.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     shown = os.fspath(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file {shown!r}.")
-    try:
-        with open(path, "rb") as file:
-            table = pq.read_table(
-                file,
-                page_checksum_verification=True,
-                thrift_string_size_limit=_FOOTER_LIMIT,
-                thrift_container_size_limit=_FOOTER_LIMIT,
-            )
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(shown, str(error).splitlines()[0]) from error
-    metadata = table.schema.metadata or {}
-    if _KEY not in metadata:
-        return convert_table(table, shown)
-    facts = json.loads(metadata[_KEY])
+    with open(path, "rb") as file:
+        sealed = is_sealed(file, lambda why: _damaged(shown, why))
+        try:
+            table, facts = _decode(file)
+        # What pyarrow raises of a damaged file may be anything at all; the message passes it on.
+        except Exception as error:
+            if sealed and isinstance(error, MemoryError):
+                # The file is whole: it is the machine that is too small.
+                raise
+            raise _damaged(shown, (str(error).splitlines() or [type(error).__name__])[0]) from error
+    if facts is None:
+        return convert_table(table, repr(shown))
     if facts["version"] > _VERSION:
         raise ValueError(
             f"{shown!r} has version {facts['version']} of the format, this seqregen reads up to {_VERSION}: upgrade it."
         )
     try:
         return _assemble(table, facts)
-    except (KeyError, ValueError, IndexError, pa.ArrowException) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         raise _damaged(shown, f"its columns do not fit together: {error}") from error
+
+
+def _decode(file: io.BufferedReader) -> tuple[Any, dict | None]:
+    """The columns, and what :func:`to_parquet` noted beside them; None in files of others."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(
+        file,
+        page_checksum_verification=True,
+        thrift_string_size_limit=_FOOTER_LIMIT,
+        thrift_container_size_limit=_FOOTER_LIMIT,
+    )
+    metadata = table.schema.metadata or {}
+    if _KEY not in metadata:
+        return table, None
+    facts = json.loads(metadata[_KEY])
+    if not isinstance(facts, dict) or not isinstance(facts.get("version"), int):
+        raise ValueError(f"the metadata {_KEY.decode()!r} name no version of the format")
+    return table, facts
 
 
 def _damaged(shown: str, why: str) -> ValueError:
