@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import pickle
 import re
 import subprocess
@@ -204,6 +205,8 @@ def test_bad_outputs_are_refused_before_any_work(capsys: pytest.CaptureFixture, 
         assert_refused(run(capsys, "mine", missing, "-o", output), word)
     (tmp_path / "folder.csv").mkdir()
     assert_refused(run(capsys, "mine", missing, "-o", tmp_path / "folder.csv"), "directory")
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert_refused(run(capsys, "mine", missing, "-o", tmp_path / "pipe.csv"), "pipe.csv", "named pipe")
     content = ratings.read_bytes()
     assert_refused(run(capsys, "regenerate", ratings, "-o", ratings), "input")
     assert_refused(run(capsys, "regenerate", ratings, "-o", tmp_path / "rows.csv"), ".parquet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -89,6 +90,54 @@ def test_a_link_keeps_pointing_to_its_file(tmp_path):
         aside.write_text("new")
     assert link.is_symlink()
     assert real.read_text() == "new"
+
+
+def test_a_link_to_a_file_that_is_not_there_makes_it(tmp_path):
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "data.txt", tmp_path / "link.txt"
+    link.symlink_to(real)
+    with write_aside(link) as aside:
+        aside.write_text("new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+
+
+def test_a_named_pipe_stays_one(tmp_path):
+    pipe, link = tmp_path / "pipe.txt", tmp_path / "link.txt"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(OSError, match=rf"cannot write '.*{path.name}': it is a named pipe"), write_aside(path):
+            pass
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert link.is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["link.txt", "pipe.txt"]
+
+
+def test_a_socket_stays_one(tmp_path, monkeypatch):
+    # The address of a socket must be short.
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("here")
+        with pytest.raises(OSError, match="it is a socket"), write_aside("here"):
+            pass
+
+
+def test_a_link_to_itself_stays(tmp_path):
+    link = tmp_path / "link.txt"
+    link.symlink_to(link)
+    with pytest.raises(OSError, match="symbolic links"), write_aside(link):
+        pass
+    assert link.is_symlink()
+
+
+def test_says_that_the_directory_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(FileNotFoundError, match=r"the directory .*file' is not there"),
+        write_aside(tmp_path / "file/a"),
+    ):
+        pass
 
 
 def test_says_that_the_directory_is_missing(tmp_path):

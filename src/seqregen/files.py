@@ -4,11 +4,54 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["write_aside"]
+__all__ = ["check_replaceable", "write_aside"]
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def check_replaceable(path: str | os.PathLike) -> None:
+    """Refuse a path that no file can be put in the place of.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file to make or to replace. A symbolic link is followed.
+
+    Raises
+    ------
+    FileNotFoundError
+        The directory does not exist.
+    IsADirectoryError
+        ``path`` is a directory.
+    OSError
+        ``path`` is a named pipe, a socket or a device, which a rename would turn into a regular file; or a
+        symbolic link that leads in a circle.
+    """
+    shown = os.fspath(path)
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        parent = os.path.dirname(os.path.realpath(path))
+        if os.path.isdir(parent):
+            return
+        raise FileNotFoundError(f"cannot write {shown!r}: the directory {parent!r} is not there.") from None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"cannot write the file {shown!r}: it is a directory.")
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise OSError(
+            f"cannot write {shown!r}: it is {kind}, and only a regular file can be replaced; give another name."
+        )
 
 
 @contextmanager
@@ -32,6 +75,8 @@ def write_aside(path: str | os.PathLike) -> Iterator[Path]:
         The directory does not exist.
     IsADirectoryError
         ``path`` is a directory.
+    OSError
+        ``path`` is a named pipe, a socket or a device: they are not replaced.
 
     Notes
     -----
@@ -51,11 +96,8 @@ def write_aside(path: str | os.PathLike) -> Iterator[Path]:
     ...     target.read_text()
     'complete'
     """
+    check_replaceable(path)
     target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError(f"cannot write the file {os.fspath(path)!r}: it is a directory.")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {os.fspath(path)!r}: the directory {str(target.parent)!r} is not there.")
     # The suffix stays: some writers choose a format by it, or append it where it is missing.
     aside = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(6)}{target.suffix}")
     # 0o666 is cut down by the user's umask, as for any new file; tempfile would make it 0o600.

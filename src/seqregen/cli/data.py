@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import write_aside
+from ..files import check_replaceable, write_aside
 from ..sequences import SequenceDataset
 from .console import CommandError, Console, complain
 
@@ -41,19 +41,17 @@ def check_output(path: str | None, suffixes: Sequence[str], inputs: Sequence[str
     Raises
     ------
     CommandError
-        The suffix names no known format, the directory is missing or closed, or the file is an input.
+        The suffix names no known format, the directory is closed, or the file is an input.
+    OSError
+        The directory is missing, or what is there is no regular file.
     """
     if path is None:
         return
     target = Path(path)
     if target.suffix.lower() not in suffixes:
         raise CommandError(f"the output {path!r} must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}.")
-    if target.is_dir():
-        raise CommandError(f"the output {path!r} is a directory; give a file.")
-    parent = Path(os.path.realpath(target)).parent
-    if not parent.is_dir():
-        raise CommandError(f"the output {path!r} cannot be written: there is no directory {str(target.parent)!r}.")
-    if not os.access(parent, os.W_OK | os.X_OK):
+    check_replaceable(target)
+    if not os.access(os.path.dirname(os.path.realpath(target)), os.W_OK | os.X_OK):
         raise CommandError(f"the output {path!r} cannot be written: no permission in {str(target.parent)!r}.")
     for name in inputs:
         if target.exists() and os.path.exists(name) and os.path.samefile(target, name):
