@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import tracemalloc
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from seqregen import Origin, SequenceDataset
 from seqregen.formats import from_frame, to_frame
+from seqregen.formats.columns import package_of
 
 LIBRARIES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "lazy": pl.LazyFrame, "pyarrow": pa.table}
 over_libraries = pytest.mark.parametrize("make", LIBRARIES.values(), ids=LIBRARIES)
@@ -91,6 +93,20 @@ def test_kinds_of_time(times):
     dataset = from_frame(pd.DataFrame({"user": [1, 1, 1], "item": ["c", "a", "b"], "time": times}))
     assert dataset.to_lists() == [["a", "b", "c"]]
     assert dataset.timestamps.dtype.kind in "iufmM"
+
+
+@over_libraries
+def test_dates_are_times(make):
+    dates = [datetime.date(2020, 1, 3), datetime.date(2019, 12, 31), datetime.date(2020, 1, 2)]
+    dataset = from_frame(make({"user": [1, 1, 1], "item": ["c", "a", "b"], "time": dates}))
+    assert dataset.to_lists() == [["a", "b", "c"]]
+    assert dataset.timestamps[0] == np.datetime64("2019-12-31")
+
+
+def test_dates_among_other_things_are_refused():
+    times = pd.Series([datetime.date(2020, 1, 3), datetime.datetime(2020, 1, 3)], dtype=object)
+    with pytest.raises(ValueError, match="column 'time' must hold numbers or times"):
+        from_frame(pd.DataFrame({"user": [1, 1], "item": [1, 2], "time": times}))
 
 
 def test_times_with_a_zone_become_utc():
@@ -183,6 +199,40 @@ def test_what_is_no_frame_is_refused():
         from_frame(twice)
 
 
+@pytest.mark.parametrize(("column", "what"), [("who", "user"), ("what", "item"), ("domain", "domain")])
+def test_a_missing_value_is_called_what_it_is(column, what):
+    frame = pd.DataFrame({"who": [1.5, 2.5], "what": [3.5, 4.5], "domain": [0.5, 1.5]})
+    frame.loc[1, column] = np.nan
+    with pytest.raises(ValueError, match=rf"row 1 \(counted from 0\), column '{column}': the {what} is NaN\.$"):
+        from_frame(frame, user="who", item="what")
+
+
+def test_mixed_users_are_called_users():
+    frame = pd.DataFrame({"user": pd.Series(["the item ", 2], dtype=object), "item": [1, 2]})
+    with pytest.raises(ValueError, match=r"'user': the user 2 is of kind integer, .* for example str\(user\) for all"):
+        from_frame(frame)
+
+
+@over_libraries
+def test_a_user_beside_a_column_of_lists_is_kept(make):
+    dataset = SequenceDataset.from_sequences(make({"user": ["u", "v", "u"], "basket": [["a", "b"], ["a"], []]}))
+    assert dataset.to_lists() == [["a", "b"], ["a"], []]
+    assert dataset.users.tolist() == ["u", "v", "u"]
+
+
+@over_libraries
+def test_a_missing_user_beside_a_column_of_lists_is_placed(make):
+    with pytest.raises(ValueError, match=r"^X cannot be read at row 1 .*, column 'user': .*missing"):
+        SequenceDataset.from_sequences(make({"user": ["u", None], "basket": [["a", "b"], ["a"]]}))
+
+
+@over_libraries
+def test_lists_that_are_called_user_are_the_sequences(make):
+    dataset = SequenceDataset.from_sequences(make({"user": [["a", "b"], ["a"]], "age": [3, 4]}))
+    assert dataset.to_lists() == [["a", "b"], ["a"]]
+    assert dataset.users is None
+
+
 def test_an_empty_frame_has_no_rows():
     assert len(from_frame(pd.DataFrame({"user": [], "item": [], "time": []}))) == 0
 
@@ -260,4 +310,32 @@ def test_frames_give_the_dataset_back(dataset, library, draw):
         dataset = dataset.replace(timestamps=np.arange(dataset.n_interactions).astype("datetime64[us]"))
     if draw.draw(st.booleans()):
         dataset = dataset.replace(weights=np.linspace(0, 1, dataset.n_interactions))
+    if draw.draw(st.booleans()):
+        dtype = draw.draw(st.sampled_from(["int8", "uint16", "int64", "float32", "bool", "str"]))
+        domains = (np.arange(dataset.n_interactions) % 2).astype(dtype)
+        dataset = dataset.replace(domains=domains.astype(object) if dtype == "str" else domains)
     assert from_frame(dataset.to_frame(library)) == dataset
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([1, 0], pa.int8()),
+        pa.chunked_array([[1], [0]], pa.int8()),
+        pl.Series([1, 0], dtype=pl.Int8),
+        pd.Series([1, 0], dtype="Int8"),
+        pd.Series([1, 0], dtype=pd.ArrowDtype(pa.int8())),
+    ],
+)
+def test_domains_that_are_numbers_keep_their_type(column):
+    make = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}[package_of(column)]
+    domains = from_frame(make({"user": [1, 1], "item": [1, 2], "domain": column})).domains
+    assert domains.dtype == np.int8
+    assert domains.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("column", [pl.Series(["1.5", "0"]).cast(pl.Decimal(10, 2)), pl.Series(["b", "a"])])
+def test_domains_that_are_no_numbers_stay_labels(column):
+    domains = from_frame(pl.DataFrame({"user": [1, 1], "item": [1, 2], "domain": column})).domains
+    assert domains.tolist() == column.to_list()
+    assert domains.dtype == object

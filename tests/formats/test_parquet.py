@@ -112,6 +112,34 @@ def test_a_table_without_sequences_is_named(tmp_path):
         read_parquet(tmp_path / "other.parquet")
 
 
+def test_a_bad_value_in_a_file_of_others_is_placed_in_the_file(tmp_path):
+    pq.write_table(pa.table({"user": [1, 1], "item": ["a", None]}), tmp_path / "long.parquet")
+    with pytest.raises(ValueError, match=r"long\.parquet' cannot be read at row 1 .*, column 'item': .*missing"):
+        read_parquet(tmp_path / "long.parquet")
+    pq.write_table(pa.table({"user": [1, None], "basket": [["a"], ["b"]]}), tmp_path / "lists.parquet")
+    with pytest.raises(ValueError, match=r"lists\.parquet' cannot be read at row 1 .*, column 'user': .*missing"):
+        read_parquet(tmp_path / "lists.parquet")
+
+
+def test_users_beside_a_list_column_are_kept(tmp_path):
+    pq.write_table(pa.table({"user": ["v", "u"], "basket": [["a", "b"], []]}), tmp_path / "lists.parquet")
+    assert read_parquet(tmp_path / "lists.parquet").users.tolist() == ["v", "u"]
+
+
+def test_columns_of_a_long_frame_can_be_named(data, tmp_path):
+    path = tmp_path / "long.parquet"
+    pq.write_table(pa.table({"who": [1, 1], "what": ["a", "b"], "time": [2, 1], "when": [1, 2]}), path)
+    assert read_parquet(path, user="who", item="what").to_lists() == [["b", "a"]]
+    assert read_parquet(path, user="who", item="what", time="when").to_lists() == [["a", "b"]]
+    with pytest.raises(ValueError, match=r"long\.parquet' is a frame .*\.read_parquet\(path, user="):
+        read_parquet(path)
+    with pytest.raises(ValueError, match=r"long\.parquet' has no column 'person'; its columns are 'who'"):
+        read_parquet(path, user="person", item="what")
+    data.to_parquet(path)
+    with pytest.raises(ValueError, match="has no column 'who'; its columns are 'items'"):
+        read_parquet(path, user="who")
+
+
 # Damage
 
 

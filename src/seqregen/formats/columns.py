@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import numpy as np
 
 from ..labels import LabelError, as_label_array, blocks, build_vocabulary, is_missing
 
-__all__ = ["encode_column", "package_of", "value_column"]
+__all__ = ["encode_column", "number_type", "package_of", "value_column"]
 
 
 def package_of(column: Any) -> str:
@@ -136,6 +137,19 @@ def _arrow_numpy(column: Any) -> np.ndarray:
     return column.to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy(zero_copy_only=False)
 
 
+def number_type(column: Any) -> np.dtype | None:
+    """The numpy type of a column of numbers or booleans; None for other columns."""
+    if package_of(column) == "pyarrow":
+        from pyarrow import types
+
+        numbers = types.is_integer(column.type) or types.is_floating(column.type) or types.is_boolean(column.type)
+        return np.dtype(column.type.to_pandas_dtype()) if numbers else None
+    # A nullable dtype of pandas knows the numpy dtype that holds the same values, one of polars does not.
+    empty = column.clear().to_numpy() if package_of(column) == "polars" else column
+    dtype = getattr(empty.dtype, "numpy_dtype", empty.dtype)
+    return dtype if isinstance(dtype, np.dtype) and dtype.kind in "iufb" else None
+
+
 def value_column(column: Any, name: str) -> np.ndarray:
     """A column of numbers or times as a numpy array.
 
@@ -179,6 +193,9 @@ def _pandas_values(column: Any) -> np.ndarray:
         return column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
     if hasattr(column.dtype, "pyarrow_dtype"):
         return _arrow_values(column.array.__arrow_array__())
+    if column.dtype == object and set(map(type, column)) == {datetime.date}:
+        # Seconds are what pandas itself makes of dates, so that a frame of the result gives the same back.
+        return column.to_numpy().astype("datetime64[s]")
     # A nullable dtype of pandas knows the numpy dtype that holds the same values.
     return column.to_numpy(dtype=getattr(column.dtype, "numpy_dtype", None))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,23 @@ import numpy as np
 from ..labels import LabelError, blocks
 from ..ragged import offsets_from_lengths, position_in_row, row_of_position
 from ..sequences import Origin, SequenceDataset
-from .columns import encode_column, package_of, value_column
+from .columns import encode_column, number_type, package_of, value_column
 from .lists import convert_arrow_lists, is_list_type
 
-__all__ = ["convert_table", "from_frame", "to_frame"]
+__all__ = ["LayoutError", "convert_table", "from_frame", "to_frame"]
 
 
-def from_frame(frame: Any, user: str = "user", item: str = "item", time: str | None = "time") -> SequenceDataset:
+class LayoutError(ValueError):
+    """A table that holds neither interactions nor lists; ``found`` says what it holds, without advice."""
+
+    def __init__(self, found: str, advice: str) -> None:
+        super().__init__(f"{found} {advice}")
+        self.found = found
+
+
+def from_frame(
+    frame: Any, user: str = "user", item: str = "item", time: str | None = "time", *, name: str = "the frame"
+) -> SequenceDataset:
     """Convert a long frame, one interaction a row, to one sequence a user.
 
     Parameters
@@ -28,6 +39,8 @@ def from_frame(frame: Any, user: str = "user", item: str = "item", time: str | N
     time : str or None, default="time"
         Name of the column that holds times: numbers, dates, or datetimes (those with a zone become UTC).
         With None, or when the default "time" is not there, the order of the frame counts.
+    name : str, default="the frame"
+        What the messages call the frame.
 
     Returns
     -------
@@ -63,13 +76,14 @@ def from_frame(frame: Any, user: str = "user", item: str = "item", time: str | N
         time = None
     for column in (user, item, time):
         if column is not None and column not in names:
-            raise ValueError(f"the frame has no column {column!r}; its columns are {', '.join(map(repr, names))}.")
-    users, user_numbers = _number_users(frame, user)
-    times = None if time is None else _read(value_column, frame, time, time)
+            raise ValueError(f"{name} has no column {column!r}; its columns are {', '.join(map(repr, names))}.")
+    read = partial(_read, name, frame)
+    users, user_numbers = _number_users(*read("user", user))
+    times = None if time is None else read("time", time)
     offsets = offsets_from_lengths(np.bincount(user_numbers, minlength=len(users)))
     order = _chronological_order(user_numbers, len(users), times)
     del user_numbers
-    vocabulary, items = _read(encode_column, frame, item)
+    vocabulary, items = read("item", item)
     items = items if order is None else items[order]
     return SequenceDataset(
         items,
@@ -77,8 +91,8 @@ def from_frame(frame: Any, user: str = "user", item: str = "item", time: str | N
         vocabulary,
         users=users,
         timestamps=_ordered(times, order),
-        weights=_carried(frame, names, "weight", order),
-        domains=_carried(frame, names, "domain", order),
+        weights=_ordered(read("weight", "weight") if "weight" in names else None, order),
+        domains=_domains(frame["domain"], order, *read("domain", "domain")) if "domain" in names else None,
     )
 
 
@@ -95,18 +109,27 @@ def _open_frame(frame: Any) -> tuple[Any, list]:
     return frame, names
 
 
-def _read(reader: Any, frame: Any, column: str, *arguments: Any) -> Any:
+def _read(name: str, frame: Any, role: str, column: str) -> Any:
+    """Times and weights as an array, everything else as labels and codes."""
     try:
-        return reader(frame[column], *arguments)
+        return value_column(frame[column], column) if role in ("time", "weight") else encode_column(frame[column])
     except LabelError as error:
         raise ValueError(
-            f"the frame cannot be read at row {error.position} (counted from 0), column {column!r}: {error.message}."
+            f"{name} cannot be read at row {error.position} (counted from 0), column {column!r}: "
+            f"{_reworded(error.message, role)}."
         ) from None
 
 
-def _number_users(frame: Any, user: str) -> tuple[np.ndarray, np.ndarray]:
+def _reworded(message: str, role: str) -> str:
+    """What is wrong with a label, which speaks of items whatever the labels are."""
+    start, advice = "the item ", "str(item) for all"
+    if message.startswith(start):
+        message = f"the {role} {message.removeprefix(start)}"
+    return f"{message.removesuffix(advice)}str({role}) for all" if message.endswith(advice) else message
+
+
+def _number_users(labels: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """User labels in order of first appearance, and the number (int32 where that suffices) of each one."""
-    labels, codes = _read(encode_column, frame, user)
     first = np.empty(len(labels), dtype=np.int64)
     for block in reversed(list(blocks(len(codes)))):
         # Written backwards, so that the first place of a user is the one that stays.
@@ -138,14 +161,12 @@ def _ordered(values: np.ndarray | None, order: np.ndarray | None) -> np.ndarray 
     return values.copy() if order is None else values[order]
 
 
-def _carried(frame: Any, names: list, column: str, order: np.ndarray | None) -> np.ndarray | None:
-    if column not in names:
-        return None
-    if column == "weight":
-        return _ordered(_read(value_column, frame, column, column), order)
-    vocabulary, codes = _read(encode_column, frame, column)
+def _domains(column: Any, order: np.ndarray | None, labels: np.ndarray, codes: np.ndarray) -> np.ndarray:
     codes -= 1
-    return vocabulary[codes if order is None else codes[order]]
+    domains = labels[codes if order is None else codes[order]]
+    dtype = number_type(column)
+    # One byte an interaction should not become eight.
+    return domains if dtype is None else domains.astype(dtype, copy=False)
 
 
 def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
@@ -154,7 +175,8 @@ def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
     Parameters
     ----------
     frame : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table or pyarrow.RecordBatch
-        With the columns ``user``, ``item`` and (optional) ``time``, or with exactly one column of lists.
+        With the columns ``user``, ``item`` and (optional) ``time``, or with exactly one column of lists, beside
+        which a column ``user`` holds the user of each row.
     name : str, default="X"
         What the messages call the input.
 
@@ -164,21 +186,27 @@ def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
 
     Raises
     ------
-    ValueError
+    LayoutError
         The table is neither; the message lists its columns.
+    ValueError
+        A value is missing, or of another kind than the rest; the message names the column and the row.
     """
     frame, names = _open_frame(frame)
     if "user" in names and "item" in names:
-        return from_frame(frame)
+        return from_frame(frame, name=name)
     lists = _list_columns(frame, names)
     if len(lists) == 1:
-        return _convert_list_column(frame[lists[0]], name)
+        dataset = _convert_list_column(frame[lists[0]], name)
+        if "user" not in names or lists == ["user"]:
+            return dataset
+        labels, codes = _read(name, frame, "user", "user")
+        return dataset.replace(users=labels[codes - 1])
     found = f"{len(lists)} columns of lists ({', '.join(map(repr, lists))})" if lists else "no column of lists"
-    raise ValueError(
+    raise LayoutError(
         f"{name} is a frame with the columns {', '.join(map(repr, names))}: expected interactions with the columns "
-        f"'user', 'item' and (optional) 'time', or exactly one column of lists; found {found}. Name the columns "
-        "with SequenceDataset.from_frame(frame, user=..., item=..., time=...), or pass frame.to_numpy() if each "
-        "row lists the items of one sequence."
+        f"'user', 'item' and (optional) 'time', or exactly one column of lists; found {found}.",
+        "Name the columns with SequenceDataset.from_frame(frame, user=..., item=..., time=...), or pass "
+        "frame.to_numpy() if each row lists the items of one sequence.",
     )
 
 
@@ -231,8 +259,10 @@ def to_frame(dataset: SequenceDataset, library: str = "pandas") -> Any:
 
     Notes
     -----
-    ``from_frame(to_frame(dataset))`` gives the original rows back. Rows that were mined or regenerated belong
-    to no user; ``from_frame(frame, user="row")`` reads them as well.
+    ``from_frame(to_frame(dataset))`` gives the original rows back, with their users, times, weights and domains.
+    Rows that were mined or regenerated belong to no user; ``from_frame(frame, user="row")`` reads them as well.
+    A frame leaves out validation items, pairs, ``memory``, ``free_steps``, and items of the vocabulary that no row
+    has: :func:`to_parquet` keeps everything. pandas has no dates of its own, and makes them times in seconds.
 
     Examples
     --------

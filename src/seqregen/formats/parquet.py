@@ -15,7 +15,7 @@ from ..labels import encode_labels
 from ..pairs import PatternPairs
 from ..ragged import offsets_from_lengths
 from ..sequences import SequenceDataset
-from .frames import convert_table
+from .frames import LayoutError, convert_table, from_frame
 from .seal import is_sealed, write_sealed
 
 __all__ = ["read_parquet", "to_parquet"]
@@ -128,14 +128,19 @@ def _unpack(text: str) -> Any:
         return reader.read_all().combine_chunks()
 
 
-def read_parquet(path: str | os.PathLike) -> SequenceDataset:
+def read_parquet(
+    path: str | os.PathLike, *, user: str | None = None, item: str | None = None, time: str | None = None
+) -> SequenceDataset:
     """Read a Parquet file.
 
     Parameters
     ----------
     path : str or path-like
         A file that :func:`to_parquet` wrote, a long frame with the columns ``user``, ``item`` and (optional)
-        ``time``, or a table with exactly one column of lists.
+        ``time``, or a table with exactly one column of lists, beside which a column ``user`` holds the user of
+        each row.
+    user, item, time : str, optional
+        Names of the columns of a long frame that are called otherwise.
 
     Returns
     -------
@@ -162,8 +167,9 @@ def read_parquet(path: str | os.PathLike) -> SequenceDataset:
                 # The file is whole: it is the machine that is too small.
                 raise
             raise _damaged(shown, (str(error).splitlines() or [type(error).__name__])[0]) from error
-    if facts is None:
-        return convert_table(table, repr(shown))
+    named = {role: column for role, column in (("user", user), ("item", item), ("time", time)) if column is not None}
+    if named or facts is None:
+        return _convert_foreign(table, repr(shown), named)
     if facts["version"] > _VERSION:
         raise ValueError(
             f"{shown!r} has version {facts['version']} of the format, this seqregen reads up to {_VERSION}: upgrade it."
@@ -174,6 +180,16 @@ def read_parquet(path: str | os.PathLike) -> SequenceDataset:
         raise
     except Exception as error:
         raise _damaged(shown, f"its columns do not fit together: {error}") from error
+
+
+def _convert_foreign(table: Any, name: str, named: dict[str, str]) -> SequenceDataset:
+    if named:
+        return from_frame(table, **named, name=name)
+    try:
+        return convert_table(table, name)
+    except LayoutError as error:
+        advice = "Name the columns with seqregen.formats.read_parquet(path, user=..., item=..., time=...)."
+        raise LayoutError(error.found, advice) from None
 
 
 def _decode(file: io.BufferedReader) -> tuple[Any, dict | None]:
