@@ -86,6 +86,20 @@ def test_labels_that_parquet_would_change_are_refused(tmp_path, labels, type_nam
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("label", [2**63, 2**70, -(2**63) - 1])
+def test_large_integers_are_refused_with_what_helps(tmp_path, label):
+    dataset = SequenceDataset.from_sequences([[1, label]])
+    with pytest.raises(ValueError, match=rf"the integer {label} does not fit in 64 bits; use str\(label\)"):
+        dataset.to_parquet(tmp_path / "data.parquet")
+    SequenceDataset.from_sequences([["1", str(label)]]).to_parquet(tmp_path / "data.parquet")
+
+
+def test_broken_unicode_is_refused_with_what_is_wrong(tmp_path):
+    dataset = SequenceDataset.from_sequences([["tea", "\ud800"]])
+    with pytest.raises(ValueError, match=r"the label '\\ud800' is no valid Unicode .*; use other labels"):
+        dataset.to_parquet(tmp_path / "data.parquet")
+
+
 def test_columns_that_parquet_cannot_hold_are_refused(data, tmp_path):
     with pytest.raises(ValueError, match="users cannot be written to Parquet"):
         data.replace(users=np.array([1, "a", None], dtype=object)).to_parquet(tmp_path / "data.parquet")

@@ -108,7 +108,18 @@ def _to_arrow(values: np.ndarray, name: str) -> Any:
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError) as error:
-        raise ValueError(f"{name} cannot be written to Parquet: {error}. Use labels of one kind.") from error
+        raise ValueError(f"{name} cannot be written to Parquet: {_why_not(values, error)}") from error
+
+
+def _why_not(values: np.ndarray, error: Exception) -> str:
+    """What pyarrow objects to, and what would be right."""
+    if isinstance(error, UnicodeEncodeError):
+        return f"the label {error.object!r} is no valid Unicode ({error.reason}); use other labels."
+    limits = np.iinfo(np.int64)
+    for value in values.tolist():
+        if isinstance(value, int) and not limits.min <= value <= limits.max:
+            return f"the integer {value} does not fit in 64 bits; use str(label)."
+    return f"{error}. Use labels of one kind."
 
 
 def _pack(table: Any) -> str:
