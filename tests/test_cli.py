@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import os
 import pickle
 import re
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import joblib
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqregen import SequenceDataset
-from seqregen.cli import commands, main
+from seqregen import RegeneratedRecommender, SequenceDataset
+from seqregen.cli import commands, demo, main
 from seqregen.cli.console import format_table
 from seqregen.cli.options import LOSSES as OFFERED_LOSSES
 from seqregen.cli.options import NEGATIVE_SAMPLING as OFFERED_SAMPLING
@@ -94,6 +97,14 @@ def test_bad_arguments_are_one_line(capsys: pytest.CaptureFixture, ratings: Path
     assert_refused(run(capsys, "demo", "--threads", "0"), "--threads", "0")
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_unknown_options_point_to_the_help_of_the_command(command: str, capsys: pytest.CaptureFixture) -> None:
+    needed = {"mine": ["x"], "regenerate": ["x", "-o", "y"], "train": ["x", "-o", "y"], "score": ["x", "y"]}
+    given = {**needed, "describe": ["x"], "demo": []}[command]
+    refused = run(capsys, command, *given, "--speed", 3)
+    assert_refused(refused, "unrecognized arguments: --speed 3", f"(see seqregen {command} --help)")
+
+
 def test_offered_losses_are_those_there_are() -> None:
     assert set(OFFERED_LOSSES) == set(LOSSES)
     assert ("auto", *NEGATIVE_SAMPLING) == OFFERED_SAMPLING
@@ -142,6 +153,26 @@ def test_bad_files(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_bytes(content)
         assert_refused(run(capsys, "describe", path, "-q"), *words)
+
+
+def test_columns_of_a_file_of_others(capsys: pytest.CaptureFixture, tmp_path: Path, ratings: Path) -> None:
+    path = tmp_path / "long.parquet"
+    pq.write_table(pa.table({"who": [1, 1, 2], "what": ["a", "b", "a"], "when": [2, 1, 0]}), path)
+    refused = run(capsys, "describe", path, "-q")
+    assert_refused(refused, "long.parquet' is a frame with the columns 'who'", "--user, --item and --time")
+    assert "seqregen." not in refused[2]
+    named = ["--user", "who", "--item", "what", "--time", "when"]
+    code, out, _ = run(capsys, "mine", path, *named, "--min-support", 1, "--window", 2)
+    assert code == 0
+    assert "b > a" in out
+    assert_refused(run(capsys, "describe", path, "-q", "--user", "who"), "no column 'item'", "'when'")
+    assert_refused(run(capsys, "describe", ratings, "-q", "--user", "who"), "--user", "read as text")
+
+
+def test_a_missing_value_is_placed_in_the_file(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    path = tmp_path / "nan.parquet"
+    pq.write_table(pa.table({"user": [1, 1], "item": ["a", None]}), path)
+    assert_refused(run(capsys, "describe", path, "-q"), "nan.parquet' cannot be read at row 1", "column 'item'")
 
 
 def test_debug_shows_the_error_itself(tmp_path: Path) -> None:
@@ -235,6 +266,80 @@ def test_bad_parameters_name_the_parameter(capsys: pytest.CaptureFixture, rating
     assert not model.exists()
 
 
+# Labels that an output cannot hold
+
+
+def write_interactions(path: Path, item: object, user: object = "u", **columns: object) -> Path:
+    """Two users with the same three items."""
+    items = pa.array([item, item, item] * 2)
+    users = pa.array([user] * 3 + ["v" if isinstance(user, str) else user] * 3)
+    table = pa.table({"user": users, "item": items, **{name: pa.array([value] * 6) for name, value in columns.items()}})
+    pq.write_table(table, path)
+    return path
+
+
+def refuse_to_work(*_: object, **__: object) -> None:
+    raise AssertionError("work was done for an output that cannot be written")
+
+
+@pytest.mark.parametrize(
+    ("columns", "output", "words"),
+    [
+        ({"item": datetime.date(2020, 1, 1)}, "rows.parquet", ("the vocabulary", "date", "str(label)")),
+        ({"item": Decimal("1.5")}, "rows.parquet", ("the vocabulary", "Decimal")),
+        ({"item": b"a"}, "rows.pq", ("the vocabulary", "bytes")),
+        ({"item": "a", "user": b"u"}, "rows.parquet", ("users", "bytes")),
+        ({"item": "a", "domain": b"d"}, "rows.parquet", ("domains", "bytes")),
+        ({"item": "item 0"}, "rows.txt", ("'item 0'", "Parquet")),
+        ({"item": "a|0"}, "rows.txt", ("'a|0'", "Parquet")),
+    ],
+)
+def test_regenerate_refuses_labels_before_any_work(
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    columns: dict,
+    output: str,
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(PatternMiner, "fit_transform", refuse_to_work)
+    path = write_interactions(tmp_path / "long.parquet", **columns)
+    assert_refused(run(capsys, "regenerate", path, "-o", tmp_path / output, "-q"), *words)
+    assert [file.name for file in tmp_path.iterdir()] == ["long.parquet"]
+
+
+def test_users_that_are_not_written_may_be_anything(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    path, text = write_interactions(tmp_path / "long.parquet", "a", user="Ann Lee"), tmp_path / "rows.txt"
+    assert run(capsys, "regenerate", path, "-o", text, "-q", *FAST_REGENERATOR)[0] == 0
+    assert text.read_text().splitlines()[:2] == ["1 a a a", "2 a a a"]
+
+
+def test_mine_refuses_items_before_any_work(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(PatternMiner, "fit", refuse_to_work)
+    for item in ("green tea", ""):
+        path = write_interactions(tmp_path / "long.parquet", item)
+        for name in ("patterns.csv", "patterns.tsv", "patterns.txt"):
+            assert_refused(run(capsys, "mine", path, "-o", tmp_path / name, "-q"), repr(item), ".parquet")
+
+
+def test_score_refuses_labels_before_any_work(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(RegeneratedRecommender, "predict", refuse_to_work)
+    model, tea = tmp_path / "model.joblib", write_interactions(tmp_path / "tea.parquet", "green tea")
+    assert run(capsys, "train", tea, "-o", model, "-q", *FAST_MODEL)[0] == 0
+    predict = ["score", model, tea, "-q", "--predict", 1]
+    assert_refused(run(capsys, *predict, "-o", tmp_path / "next.txt"), "'green tea'", "Parquet")
+    ann = write_interactions(tmp_path / "ann.parquet", "green tea", user=b"ann")
+    assert_refused(run(capsys, "score", model, ann, "-q", "--predict", 1, "-o", tmp_path / "next.pq"), "users", "bytes")
+    dates = write_interactions(tmp_path / "dates.parquet", datetime.date(2020, 1, 1))
+    assert run(capsys, "train", dates, "-o", model, "-q", *FAST_MODEL)[0] == 0
+    refused = run(capsys, "score", model, dates, "-q", "--predict", 1, "-o", tmp_path / "next.parquet")
+    assert_refused(refused, "the vocabulary", "date")
+
+
 # regenerate
 
 
@@ -325,6 +430,18 @@ def test_train_with_regeneration_and_of_a_regenerated_file(
     assert_refused(run(capsys, "score", path, rows, "-q"), "row 60 is mined")
 
 
+def test_train_without_validation_items_says_what_to_type(
+    capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.parquet"
+    PatternMiner().fit_transform(make_sequences(60, 20, random_state=0)).to_parquet(rows)
+    code, _, err = run(capsys, "train", rows, "-o", tmp_path / "model.joblib", "-q", *FAST_MODEL)
+    assert code == 0
+    assert err.count("\n") == 1
+    assert "rows.parquet' holds no validation items" in err
+    assert "--hold-out validation" in err
+
+
 def test_predictions(capsys: pytest.CaptureFixture, ratings: Path, model: Path, tmp_path: Path) -> None:
     expected = joblib.load(model).predict(make_sequences(60, 20, random_state=0), k=3).tolist()
     code, out, _ = run(capsys, "score", model, ratings, "--predict", 3)
@@ -396,6 +513,21 @@ def test_demo_shows_the_table_and_repeats(capsys: pytest.CaptureFixture) -> None
     before_times = out.index("stage ")
     assert again[1][:before_times] == out[:before_times]
     assert again[2] == ""
+
+
+def test_demo_says_that_no_row_was_regenerated(capsys: pytest.CaptureFixture) -> None:
+    names = ("original", "original + mined", "original + mined + regenerated")
+    results = demo._Results(
+        rows=dict(zip(names, (10, 20, 20), strict=True)),
+        ranks=dict.fromkeys(names, np.arange(1, 11)),
+        epochs=dict.fromkeys(names, 3),
+    )
+    remark = "the last two lines are of the same training set. A larger --size"
+    demo._print_results(results, demo.Console(quiet=True), seed=0)
+    assert remark in capsys.readouterr().out
+    results.rows[names[2]] = 21
+    demo._print_results(results, demo.Console(quiet=True), seed=0)
+    assert remark not in capsys.readouterr().out
 
 
 def test_format_table() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from argparse import Namespace
 from typing import Any
 
@@ -15,6 +16,8 @@ from .data import (
     PATTERNS,
     ROWS,
     check_output,
+    check_patterns_fit,
+    check_rows_fit,
     digest_rows,
     hold_out,
     load_model,
@@ -33,7 +36,7 @@ _SHOWN_PATTERNS = 10
 
 def describe(options: Namespace, console: Console) -> None:
     """Print the statistics of a file."""
-    rows = load_rows(options.file, console)
+    rows = load_rows(options, console)
     lengths = rows.lengths
     facts: dict[str, str] = {"shortest row": f"{lengths.min():,}", "longest row": f"{lengths.max():,}"}
     if rows.validation is not None:
@@ -49,7 +52,10 @@ def mine(options: Namespace, console: Console) -> None:
     from ..mining import PatternMiner
 
     check_output(options.output, PATTERNS, [options.file])
-    rows = hold_out(load_rows(options.file, console), options.hold_out)
+    rows = load_rows(options, console)
+    if options.output is not None:
+        check_patterns_fit(rows.vocabulary, options.output)
+    rows = hold_out(rows, options.hold_out)
     miner = PatternMiner(**chosen(options, "miner"), include=("original",))
     with console.stage("mining"):
         miner.fit(rows)
@@ -76,19 +82,27 @@ def _regenerate(options: Namespace, console: Console) -> None:
     check_output(options.output, ROWS, [options.file])
     regenerator = _make_regenerator(options, console)
     miner = PatternMiner(**chosen(options, "miner"), random_state=options.seed)
-    rows = hold_out(load_rows(options.file, console), options.hold_out)
+    rows = load_rows(options, console)
+    # Text numbers the rows as soon as one of them has no user, as those that are added.
+    users_are_written = not _is_text(options.output) and "original" in (options.include or ("original",))
+    check_rows_fit(rows if users_are_written else rows.replace(users=None), options.output)
+    rows = hold_out(rows, options.hold_out)
     with console.stage("mining"):
         mined = miner.fit_transform(rows)
     console.log(f"{len(miner.patterns_):,} patterns")
     with console.stage("regenerating"):
         regenerated = regenerator.fit_transform(mined)
-    if options.output.lower().endswith(".txt"):
+    if _is_text(options.output):
         lost = ["origins", *(["validation items"] if regenerated.validation is not None else [])]
         complain(f"text keeps the rows alone, not their {' and '.join(lost)}; write .parquet to keep them.", "warning")
     save_rows(regenerated, options.output)
     console.log(f"wrote {options.output} ({sum(console.seconds.values()):.1f} s)")
     print(repr(regenerated))
     print(regenerator.report_)
+
+
+def _is_text(path: str) -> bool:
+    return path.lower().endswith(".txt")
 
 
 def _make_regenerator(options: Namespace, console: Console) -> Any:
@@ -123,10 +137,18 @@ def _train(options: Namespace, console: Console) -> None:
     if not options.regenerate and (chosen(options, "miner") or chosen(options, "regenerator")):
         raise CommandError("options of the miner and the regenerator need --regenerate.")
     regeneration = _make_regeneration(options, console) if options.regenerate else None
-    rows = _training_rows(options, load_rows(options.file, console))
+    rows = _training_rows(options, load_rows(options, console))
     ready_made = rows.n_original < len(rows) or rows.validation is not None
     model: Any = recommender if ready_made else RegeneratedRecommender(regeneration, recommender)
-    with console.stage("training"):
+    with console.stage("training"), warnings.catch_warnings():
+        if ready_made and rows.validation is None:
+            complain(
+                f"{options.file!r} holds no validation items: training stops on a plateau of its loss. Better: "
+                "seqregen regenerate FILE --hold-out validation, or validation-and-test.",
+                "warning",
+            )
+            # The same with advice for those who write Python.
+            warnings.filterwarnings("ignore", message=".* has no validation item to stop on")
         model.fit(rows)
     model.training_digest_ = digest_rows(rows.histories())
     save_model(model, options.output)
@@ -178,7 +200,7 @@ def score(options: Namespace, console: Console) -> None:
     with computing(options.device, options.threads):
         model = load_model(options.model)
         _move(model, options.device)
-        rows = load_rows(options.file, console)
+        rows = load_rows(options, console)
         if options.predict is not None:
             _predict(model, rows, options, console)
         else:
@@ -240,6 +262,10 @@ def _predict(model: Any, rows: SequenceDataset, options: Namespace, console: Con
     from ..inputs import check_sequences
 
     histories = rows.histories()
+    if options.output is not None:
+        nothing = np.zeros(0, dtype=np.int64)
+        offsets = np.zeros(len(histories) + 1, dtype=np.int64)
+        check_rows_fit(SequenceDataset(nothing, offsets, model.vocabulary_, users=histories.users), options.output)
     with console.stage("predicting"):
         labels = model.predict(histories, k=options.predict, exclude_history=not options.keep_history)
     if options.output is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import tempfile
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,15 @@ import numpy as np
 from ..files import check_replaceable, write_aside
 from ..sequences import SequenceDataset
 from .console import CommandError, Console, complain
+from .options import COLUMNS
 
 __all__ = [
     "MODELS",
     "PATTERNS",
     "ROWS",
     "check_output",
+    "check_patterns_fit",
+    "check_rows_fit",
     "digest_rows",
     "hold_out",
     "load_model",
@@ -30,7 +35,8 @@ __all__ = [
     "without_empty_rows",
 ]
 
-ROWS = (".txt", ".parquet", ".pq")
+PARQUET = (".parquet", ".pq")
+ROWS = (".txt", *PARQUET)
 PATTERNS = (*ROWS, ".csv", ".tsv")
 MODELS = (".joblib", ".pkl")
 
@@ -58,16 +64,62 @@ def check_output(path: str | None, suffixes: Sequence[str], inputs: Sequence[str
             raise CommandError(f"the output {path!r} is the input file, which would be lost; give another name.")
 
 
-def load_rows(path: str, console: Console) -> SequenceDataset:
-    """Read sequences from a text or a Parquet file."""
-    from ..datasets import load_sequences
+def check_rows_fit(rows: SequenceDataset, path: str) -> None:
+    """Refuse labels that an output of rows cannot hold, before any work is done for it.
 
+    Raises
+    ------
+    ValueError
+        An item, a user, a time or a domain has no place in the format of the output.
+    """
+    domains = [] if rows.domains is None else rows.domains.tolist()
+    # One interaction a domain: what a format can hold, the format alone knows, and a trial of this size costs nothing.
+    places = list({label: place for place, label in enumerate(domains)}.values())
+    offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+    offsets[-1] = len(places)
+    columns = {name: getattr(rows, name) for name in ("timestamps", "domains")}
+    columns = {name: None if values is None else values[places] for name, values in columns.items()}
+    trial = SequenceDataset(rows.items[places], offsets, rows.vocabulary, users=rows.users, **columns)
+    with tempfile.TemporaryDirectory() as directory:
+        save_rows(trial, os.path.join(directory, f"trial{Path(path).suffix}"))
+
+
+def check_patterns_fit(vocabulary: np.ndarray, path: str) -> None:
+    """Refuse items that an output of patterns cannot hold.
+
+    Raises
+    ------
+    CommandError
+        An item is empty or holds white space, and the output is text.
+    """
+    if Path(path).suffix.lower() in PARQUET:
+        return
+    for label in vocabulary.tolist():
+        if len(str(label).split()) != 1:
+            raise CommandError(
+                f"the item {str(label)!r} is empty or holds white space, which separates items here; write .parquet."
+            )
+
+
+def load_rows(options: Namespace, console: Console) -> SequenceDataset:
+    """Read the sequences of the file that the options name."""
+    from ..datasets import load_sequences
+    from ..formats import LayoutError, read_parquet
+
+    path = options.file
+    columns = {role: getattr(options, role) for role in COLUMNS if getattr(options, role) is not None}
     if Path(path).suffix.lower() in (".csv", ".tsv", ".json", ".gz", ".zip", *MODELS):
         raise CommandError(
             f"{path!r} is neither text of the form 'user item item ...' nor Parquet. Of a CSV file of interactions "
             "make Parquet with the columns user, item and time: pandas.read_csv(...).to_parquet(...)."
         )
-    rows = load_sequences(path)
+    if columns and Path(path).suffix.lower() not in PARQUET:
+        flags = " and ".join(f"--{role}" for role in columns)
+        raise CommandError(f"{flags} names a column of a Parquet file (.parquet); {path!r} is read as text.")
+    try:
+        rows = read_parquet(path, **columns) if columns else load_sequences(path)
+    except LayoutError as error:
+        raise CommandError(f"{error.found} Name its columns with --user, --item and --time.") from error
     if rows.n_interactions == 0:
         raise CommandError(f"{path!r} holds {len(rows)} rows and not one item.")
     console.log(f"read {path}: {rows!r}")
@@ -110,10 +162,10 @@ def save_rows(rows: SequenceDataset, path: str) -> None:
 def save_patterns(patterns: SequenceDataset, support: np.ndarray, path: str) -> None:
     """Write patterns and their support as Parquet, CSV, TSV or text, by the suffix."""
     suffix = Path(path).suffix.lower()
-    if suffix in (".parquet", ".pq"):
+    if suffix in PARQUET:
         _save_pattern_table(patterns, support, path)
         return
-    texts = [_spaced(pattern) for pattern in patterns.to_lists()]
+    texts = [" ".join(map(str, pattern)) for pattern in patterns.to_lists()]
     with write_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
         if suffix == ".txt":
             file.writelines(f"{count} {text}\n" for count, text in zip(support.tolist(), texts, strict=True))
@@ -125,22 +177,15 @@ def save_patterns(patterns: SequenceDataset, support: np.ndarray, path: str) -> 
 
 def _save_pattern_table(patterns: SequenceDataset, support: np.ndarray, path: str) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from ..formats.seal import write_sealed
 
     vocabulary = patterns.vocabulary
     labels = pa.array(vocabulary.tolist() if vocabulary.dtype == object else vocabulary)
     lists = pa.LargeListArray.from_arrays(pa.array(patterns.offsets), labels.take(pa.array(patterns.items - 1)))
     table = pa.table({"pattern": lists, "support": pa.array(support), "length": pa.array(patterns.lengths)})
     with write_aside(path) as aside:
-        pq.write_table(table, aside)
-
-
-def _spaced(pattern: list) -> str:
-    labels = list(map(str, pattern))
-    for label in labels:
-        if len(label.split()) != 1:
-            raise CommandError(f"the item {label!r} holds white space, which separates items here; write .parquet.")
-    return " ".join(labels)
+        write_sealed(table, aside)
 
 
 def digest_rows(rows: SequenceDataset) -> str:

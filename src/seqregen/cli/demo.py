@@ -119,6 +119,11 @@ def _print_results(results: _Results, console: Console, seed: int) -> None:
         values = [f"{metrics[f'{metric}@{k}']:.4f}" for k in _CUTOFFS for metric in ("recall", "ndcg")]
         table.append([name, f"{results.rows[name]:,}", results.epochs[name], *values])
     print(f"\n{format_table(header, table)}")
+    if results.rows[_ALL] == results.rows[_CONTROL]:
+        print(
+            "All that the regenerator wrote had fewer than two items and was dropped: the last two lines are of the "
+            "same training set. A larger --size gives it more to learn from."
+        )
     print("Full ranking: every item is a candidate, those of the user's history are left out, ties count against.\n")
     comparisons = {
         (after, before): paired_bootstrap(results.ranks[after], results.ranks[before], "ndcg", 20, random_state=seed)

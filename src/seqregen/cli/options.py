@@ -9,14 +9,15 @@ from typing import Any, NoReturn
 from .. import __version__
 from .console import CommandError
 
-__all__ = ["HELD_OUT", "LOSSES", "NEGATIVE_SAMPLING", "build_parser", "chosen"]
+__all__ = ["COLUMNS", "HELD_OUT", "LOSSES", "NEGATIVE_SAMPLING", "build_parser", "chosen"]
 
 LOSSES = ("sampled_softmax", "ce", "gbce", "bce", "bpr")
 NEGATIVE_SAMPLING = ("auto", "uniform", "popularity", "in_batch")
+COLUMNS = ("user", "item", "time")
 HELD_OUT = ("none", "validation", "test", "validation-and-test")
 
 _INPUT_HELP = """text, one line a user: "user item item ..." (oldest item first), or Parquet (.parquet): what
-regenerate wrote, a frame with the columns user, item and time, or one column of lists"""
+regenerate wrote, a frame with the columns user, item and time, or one column of lists (and a column user)"""
 
 # Name of the estimator's parameter, type or choices, and help. What is not given keeps the estimator's default.
 _Options = Sequence[tuple[str, Any, str]]
@@ -64,6 +65,16 @@ class _Parser(argparse.ArgumentParser):
         raise CommandError(f"{message} (see {self.prog} --help)")
 
 
+class _CommandParser(_Parser):
+    """The parser of one command, which complains of unknown options itself: its help is where the known ones are."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
+
 def chosen(options: argparse.Namespace, group: str) -> dict[str, Any]:
     """The estimator parameters that were given on the command line: those of "miner", "regenerator" or "sasrec"."""
     prefix = f"{group}__"
@@ -86,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
         "\n'seqregen COMMAND --help' shows options and examples of each command.",
     )
     parser.add_argument("--version", action="version", version=f"seqregen {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_CommandParser)
     for add in (_add_demo, _add_describe, _add_mine, _add_regenerate, _add_train, _add_score):
         add(commands)
     return parser
@@ -116,7 +127,7 @@ def _add_describe(commands: Any) -> None:
         "Print the table of statistics that papers print: users, items, interactions, mean length, sparsity.",
         "  seqregen describe ratings.txt\n  seqregen describe regenerated.parquet",
     )
-    parser.add_argument("file", metavar="FILE", help=_INPUT_HELP)
+    _add_input(parser)
 
 
 def _add_mine(commands: Any) -> None:
@@ -129,7 +140,7 @@ def _add_mine(commands: Any) -> None:
         "  seqregen mine ratings.txt --window 5 --min-support 2 -o patterns.parquet\n"
         "  seqregen mine ratings.txt --window 10 -o patterns.csv",
     )
-    parser.add_argument("file", metavar="FILE", help=_INPUT_HELP)
+    _add_input(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -156,7 +167,7 @@ def _add_regenerate(commands: Any) -> None:
         "  seqregen regenerate ratings.txt --hold-out validation-and-test -o regenerated.parquet\n"
         "  seqregen regenerate train.txt --include regenerated -o new-rows.txt",
     )
-    parser.add_argument("file", metavar="FILE", help=_INPUT_HELP)
+    _add_input(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -193,7 +204,7 @@ def _add_train(commands: Any) -> None:
         "  seqregen train ratings.txt --loss bce --embedding-dim 128 -o model.joblib\n"
         "  seqregen train regenerated.parquet -o model.joblib",
     )
-    parser.add_argument("file", metavar="FILE", help=_INPUT_HELP)
+    _add_input(parser)
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help=".joblib or .pkl, for joblib.load")
     parser.add_argument(
         "--leave-one-out", action="store_true", help="leave each row's last item, the test item, out of training"
@@ -222,7 +233,7 @@ def _add_score(commands: Any) -> None:
         "  seqregen score model.joblib ratings.txt\n  seqregen score model.joblib ratings.txt --predict 10 -o next.txt",
     )
     parser.add_argument("model", metavar="MODEL", help="what 'seqregen train' wrote")
-    parser.add_argument("file", metavar="FILE", help=_INPUT_HELP)
+    _add_input(parser)
     parser.add_argument("-k", nargs="+", type=int, default=[10, 20], metavar="K", help="list lengths (default 10 20)")
     parser.add_argument("--keep-history", action="store_true", help="let items of the history compete")
     parser.add_argument(
@@ -240,6 +251,13 @@ def _command(commands: Any, name: str, summary: str, description: str, examples:
     volume.add_argument("-v", "--verbose", action="store_true", help="progress bars even where stderr is no terminal")
     volume.add_argument("--debug", action="store_true", help="show where in the code an error arises")
     return parser
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help=_INPUT_HELP)
+    section = parser.add_argument_group("columns of a Parquet file with one interaction a row")
+    for role in COLUMNS:
+        section.add_argument(f"--{role}", metavar="COLUMN", help=f"its column of {role}s (default {role})")
 
 
 def _add_options(parser: argparse.ArgumentParser, group: str, options: _Options, title: str, prefix: str = "") -> None:
