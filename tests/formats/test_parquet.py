@@ -162,6 +162,19 @@ def test_a_missing_file(tmp_path):
         read_parquet(tmp_path / "data.parquet")
 
 
+def test_a_directory_is_not_called_damaged(tmp_path):
+    with pytest.raises(IsADirectoryError, match=tmp_path.name):
+        read_parquet(tmp_path)
+
+
+def test_a_wiped_beginning_is_noticed(data, tmp_path):
+    path = tmp_path / "data.parquet"
+    data.to_parquet(path)
+    path.write_bytes(bytes(512) + path.read_bytes()[512:])
+    with pytest.raises(ValueError, match=r"data\.parquet' .*truncated or corrupt \(it begins with"):
+        read_parquet(path)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
 def test_a_truncated_file(data, tmp_path, share):
     path = tmp_path / "data.parquet"

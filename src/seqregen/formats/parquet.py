@@ -161,6 +161,8 @@ def read_parquet(
     ------
     FileNotFoundError
         There is no such file.
+    OSError
+        The file is a directory, or may not be read.
     ValueError
         The file is truncated or corrupt, was written by a newer version, or holds no sequences. The message
         names the file.
