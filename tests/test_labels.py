@@ -5,7 +5,11 @@ from __future__ import annotations
 import datetime
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
+import torch
 from dataset_strategies import FLOATS, INTEGERS, WORDS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +21,7 @@ from seqregen.labels import (
     build_vocabulary,
     encode_labels,
     is_missing,
+    read_labels,
     same_vocabulary,
 )
 
@@ -92,6 +97,73 @@ def test_dtypes(labels, dtype):
     assert array.ndim == 1
 
 
+ARRAYS = {
+    "pyarrow": pa.array,
+    "pyarrow chunks": lambda labels: pa.chunked_array([labels[:1], labels[1:]]),
+    "pyarrow scalars": lambda labels: [pa.scalar(label) for label in labels],
+    "pandas": pd.Series,
+    "pandas index": pd.Index,
+    "nullable pandas": lambda labels: pd.Series(labels).convert_dtypes(),
+    "polars": pl.Series,
+}
+TENSORS = {
+    "tensor": torch.tensor,
+    "tensor with gradients": lambda labels: torch.tensor(labels, dtype=torch.float64, requires_grad=True),
+    "scalar tensors": lambda labels: [torch.tensor(label) for label in labels],
+    "arrays without dimension": lambda labels: [np.array(label) for label in labels],
+}
+
+
+@pytest.mark.parametrize("make", ARRAYS.values(), ids=ARRAYS)
+@pytest.mark.parametrize("labels", [[3, 1, 3], [0.5, 0.25, 0.5], ["b", "a", "b"]], ids=["int", "float", "str"])
+def test_arrays_and_scalars_of_other_libraries_are_the_labels_that_they_hold(make, labels):
+    array = as_label_array(make(labels))
+    assert array.dtype == as_label_array(labels).dtype
+    assert array.tolist() == labels
+
+
+@pytest.mark.parametrize("make", TENSORS.values(), ids=TENSORS)
+def test_tensors_are_the_labels_that_they_hold(make):
+    assert as_label_array(make([3, 1, 3])).tolist() == [3, 1, 3]
+
+
+@pytest.mark.parametrize("dtype", ["datetime64[D]", "datetime64[s]", "datetime64[ns]", "timedelta64[m]"])
+def test_times_one_by_one_are_the_times_of_their_array(dtype):
+    times = np.array([5, 3], dtype="int64").astype(dtype)
+    assert encode_labels(as_label_array(list(times)), as_label_array(times)).tolist() == [1, 2]
+    assert not isinstance(as_label_array(times)[0], int)
+
+
+@pytest.mark.parametrize("make", [np.uint64, lambda numbers: list(np.uint64(numbers))])
+def test_unsigned_integers_of_all_64_bits_are_labels(make):
+    numbers = [2**63, 7, 2**64 - 1]
+    array = as_label_array(make(numbers))
+    assert array.tolist() == numbers
+    assert set(map(type, array)) == {int}
+    assert encode_labels(array, as_label_array(numbers)).tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (np.ones((3, 1)), ValueError, r"y must be one-dimensional, one label each; got shape \(3, 1\)"),
+        (torch.ones(3, 1), ValueError, r"y must be one-dimensional, .* got shape \(3, 1\)"),
+        ([1, None], ValueError, r"y cannot be read at position 1: the item is missing \(None\)"),
+        ([1, []], TypeError, r"y cannot be read at position 1: .* got \[\] of type list"),
+        ("abc", TypeError, "y must be a list or an array of labels; got 'abc'"),
+        (5, TypeError, "y must be a list or an array of labels; got 5"),
+    ],
+)
+def test_labels_of_a_user_are_refused_by_their_name(labels, error, message):
+    with pytest.raises(error, match=message):
+        read_labels(labels, "y")
+
+
+def test_arrays_of_several_dimensions_are_no_labels():
+    with pytest.raises(ValueError, match=r"one-dimensional; got an array of shape \(2, 1\)"):
+        as_label_array(np.ones((2, 1)))
+
+
 def test_tuples_of_one_length_stay_labels():
     assert as_label_array([(1, 2), (3, 4)]).tolist() == [(1, 2), (3, 4)]
 
@@ -111,7 +183,10 @@ def test_tuples_of_one_length_stay_labels():
         ([1, True], 1, "kind boolean"),
         ([1, 2.5], 1, "kind float"),
         ([(1, 2), "a"], 1, "kind string, .* kind tuple"),
-        (np.array([1, 2**63], dtype=np.uint64), 1, "does not fit in 64 bits"),
+        (pa.array(["a", None]), 1, "missing"),
+        ([pa.scalar("a"), pa.scalar(None)], 1, "missing"),
+        ([np.datetime64("2020-01-01"), np.datetime64("NaT")], 1, "missing"),
+        ([torch.tensor([1, 2])], 0, "hashable"),
         ([["a"], ["b"]], 0, "hashable"),
         ([(1, 2), ([], 1)], 1, "not hashable"),
         ([{"a": 1}], 0, "hashable"),

@@ -7,16 +7,20 @@ A vocabulary is a one-dimensional array of distinct labels. Code ``c`` (1-based)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 __all__ = [
     "LabelError",
     "as_label_array",
+    "as_numpy",
     "blocks",
     "build_vocabulary",
     "encode_labels",
     "is_missing",
+    "python_value",
+    "read_labels",
     "same_vocabulary",
 ]
 
@@ -40,8 +44,9 @@ def as_label_array(labels: Iterable) -> np.ndarray:
     Parameters
     ----------
     labels : iterable of hashable
-        The labels. Numbers of any integer type become int64; floats become float64; strings and every
-        other hashable stay objects.
+        The labels: a list, or an array of numpy, pandas, polars, pyarrow or torch. Numbers of any integer type
+        become int64, or stay Python integers where one is too large; floats become float64; strings and every
+        other hashable stay objects. Scalars of pyarrow and torch count as the Python values they hold.
 
     Returns
     -------
@@ -52,13 +57,22 @@ def as_label_array(labels: Iterable) -> np.ndarray:
     ------
     LabelError
         A label is missing (None, NaN), infinite, not hashable, or of another kind than the first one.
+    ValueError
+        The labels are an array of no dimension or of several, or of a dtype that cannot hold labels.
     """
+    labels = as_numpy(labels)
+    if isinstance(labels, np.ndarray) and labels.ndim != 1:
+        raise ValueError(f"labels must be one-dimensional; got an array of shape {labels.shape}.")
     if isinstance(labels, np.ndarray) and labels.dtype != object:
         return _from_typed_array(labels)
     values = labels if isinstance(labels, np.ndarray) else _object_array(labels)
     if len(values) == 0:
         return np.zeros(0, dtype=np.int64)
-    kinds = {_kind(type_, values) for type_ in set(map(type, values))}
+    types = set(map(type, values))
+    if any(map(_is_foreign_scalar, types)):
+        values = _object_array([python_value(value) for value in values])
+        types = set(map(type, values))
+    kinds = {_kind(type_, values) for type_ in types}
     if len(kinds) > 1 or "missing" in kinds or "unhashable" in kinds:
         raise _kind_error(values)
     kind = kinds.pop()
@@ -69,6 +83,63 @@ def as_label_array(labels: Iterable) -> np.ndarray:
     if kind == "string":
         return values
     return _hashable(values)
+
+
+def read_labels(labels: Any, name: str) -> np.ndarray:
+    """Labels that a user gave under a name, which the messages then tell: :func:`as_label_array` of them.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_labels,)
+        One label each.
+    name : str
+        What the messages call them.
+
+    Returns
+    -------
+    ndarray of shape (n_labels,)
+        int64, float64 or object.
+
+    Raises
+    ------
+    ValueError, TypeError
+        The labels are not one-dimensional, or one of them cannot be an item; the message says where.
+    """
+    labels = as_numpy(labels)
+    if getattr(labels, "ndim", 1) != 1:
+        raise ValueError(f"{name} must be one-dimensional, one label each; got shape {labels.shape}.")
+    if isinstance(labels, (str, bytes)) or not isinstance(labels, Iterable):
+        raise TypeError(f"{name} must be a list or an array of labels; got {labels!r}.")
+    try:
+        return as_label_array(labels)
+    except LabelError as error:
+        raise error.error_type(f"{name} cannot be read at position {error.position}: {error.message}.") from None
+
+
+def as_numpy(values: Any) -> Any:
+    """Arrays of other libraries (pandas, polars, pyarrow, torch) as numpy arrays, everything else as it is."""
+    if isinstance(values, np.ndarray) or not hasattr(values, "__array__"):
+        return values
+    if hasattr(values, "detach"):
+        # numpy cannot read a tensor of a GPU, nor one that asks for gradients.
+        values = values.detach().cpu()
+    return np.asarray(values)
+
+
+def _is_foreign_scalar(type_: type) -> bool:
+    """Whether values of a type only wrap a Python value, and compare with it by no means or by identity."""
+    if issubclass(type_, np.generic):
+        return issubclass(type_, (np.datetime64, np.timedelta64))
+    return hasattr(type_, "as_py") or (hasattr(type_, "item") and hasattr(type_, "__array__"))
+
+
+def python_value(value: Any) -> Any:
+    """What a scalar of numpy's times, pyarrow or torch holds; any other value as it is."""
+    if not _is_foreign_scalar(type(value)) or getattr(value, "ndim", 0) != 0:
+        return value
+    plain = value.as_py() if hasattr(value, "as_py") else value.item()
+    # Python has no time of nanoseconds: numpy would give their bare number.
+    return value if isinstance(value, (np.datetime64, np.timedelta64)) and isinstance(plain, int) else plain
 
 
 def _from_typed_array(labels: np.ndarray) -> np.ndarray:
@@ -84,7 +155,7 @@ def _from_typed_array(labels: np.ndarray) -> np.ndarray:
         missing = np.isnat(labels)
         if missing.any():
             raise LabelError("the item is missing (NaT)", int(missing.argmax()))
-        return labels.astype(object)
+        return _object_array([python_value(value) for value in labels])
     if labels.dtype.kind == "c":
         raise ValueError("Complex data not supported: items are integers, floats, strings or other hashable labels.")
     raise ValueError(f"items of dtype {labels.dtype} are not supported; use integers, floats, strings or objects.")
@@ -97,13 +168,12 @@ def _object_array(labels: Iterable) -> np.ndarray:
 
 
 def _as_int64(values: np.ndarray) -> np.ndarray:
-    if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
-        raise LabelError(f"the integer {values.max()} does not fit in 64 bits", int(values.argmax()))
+    too_large = values.dtype == np.uint64 and len(values) > 0 and values.max() > np.iinfo(np.int64).max
     try:
-        return values.astype(np.int64, copy=False)
+        return values.astype(object if too_large else np.int64, copy=False)
     except OverflowError:
         # Python integers beyond 64 bits are still perfectly good labels.
-        return values
+        return _object_array([int(value) for value in values])
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
@@ -128,7 +198,8 @@ def _kind(type_: type, values: np.ndarray) -> str:
         return "string"
     if issubclass(type_, (complex, np.complexfloating)):
         raise ValueError("Complex data not supported: items are integers, floats, strings or other hashable labels.")
-    if type_.__hash__ is None:
+    # An array of another library hashes by identity: no two would ever be the same item.
+    if type_.__hash__ is None or (hasattr(type_, "__array__") and not issubclass(type_, np.generic)):
         return "unhashable"
     return type_.__qualname__
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..columns import INTERACTION_COLUMNS
 from ..inputs import check_sequences
-from ..labels import LabelError, as_label_array, encode_labels
+from ..labels import encode_labels, read_labels
 from ..ragged import offsets_from_lengths
 from ..sequences import Origin, SequenceDataset
 
@@ -232,7 +232,7 @@ def _missing_value(name: str, dtype: np.dtype) -> Any:
 
 def _grow_vocabulary(dataset: SequenceDataset, y: Any) -> tuple[np.ndarray, np.ndarray]:
     """The vocabulary with the unknown labels of ``y`` behind it, and the codes of ``y``."""
-    labels = _as_labels(y if hasattr(y, "__len__") else list(y), "y")
+    labels = read_labels(y, "y")
     if len(labels) != len(dataset):
         raise ValueError(f"y must have one label a row; got {len(labels)} labels for {len(dataset)} rows.")
     codes = encode_labels(labels, dataset.vocabulary)
@@ -241,14 +241,5 @@ def _grow_vocabulary(dataset: SequenceDataset, y: Any) -> tuple[np.ndarray, np.n
         return dataset.vocabulary, codes
     added = list(dict.fromkeys(unknown.tolist()))
     # Both together are checked for being of one kind: an added string would else turn numbers into strings.
-    vocabulary = _as_labels([*dataset.vocabulary.tolist(), *added], "the vocabulary of X and y together")
+    vocabulary = read_labels([*dataset.vocabulary.tolist(), *added], "the vocabulary of X and y together")
     return vocabulary, encode_labels(labels, vocabulary)
-
-
-def _as_labels(labels: Any, name: str) -> np.ndarray:
-    if getattr(labels, "ndim", 1) != 1:
-        raise ValueError(f"{name} must be one-dimensional, one label a row; got shape {labels.shape}.")
-    try:
-        return as_label_array(labels.to_numpy() if hasattr(labels, "to_numpy") else labels)
-    except LabelError as error:
-        raise ValueError(f"{name} cannot be read at position {error.position}: {error.message}.") from None
