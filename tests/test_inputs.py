@@ -5,18 +5,21 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 from dataset_strategies import label_rows, plain_datasets
 from hypothesis import given
 from scipy import sparse
 
 from seqregen import SequenceDataset
-from seqregen.inputs import UnseenItemsWarning, check_sequences, recode
+from seqregen.inputs import UnseenItemsWarning, check_sequences, encode_targets, recode
+from seqregen.mining import PatternMiner
 from seqregen.pairs import PatternPairs
 
 ROWS = [[3, -1, 3], [], [0], [12, 0]]
@@ -55,6 +58,13 @@ CONTAINERS = {
     "pyarrow chunks": pa.chunked_array([pa.array(ROWS[:2], LIST_TYPE), pa.array(ROWS[1:], LIST_TYPE)[1:]]),
     "pyarrow table": pa.table({"id": [1, 2, 3, 4], "items": pa.array(ROWS, LIST_TYPE)}),
     "dataset": SequenceDataset.from_sequences(ROWS),
+    "list of tensors": [torch.tensor(row, dtype=torch.int32) for row in ROWS],
+    "list of lists of tensors": [[torch.tensor(item) for item in row] for row in ROWS],
+    "list of pyarrow arrays": [pa.array(row, pa.int64()) for row in ROWS],
+    "list of pyarrow scalars": list(pa.array(ROWS, LIST_TYPE)),
+    "list of lists of pyarrow scalars": [[pa.scalar(item) for item in row] for row in ROWS],
+    "list of polars Series": [pl.Series(row, dtype=pl.Int64) for row in ROWS],
+    "tensors and lists": [torch.tensor(ROWS[0]), *ROWS[1:]],
 }
 
 
@@ -171,6 +181,8 @@ BAD_INPUT = {
     "nested polars": (pl.Series([[[1]]]), ValueError, "nested"),
     "no collection": (5, TypeError, "must hold one sequence of items a row; got int"),
     "a string": ("abc", TypeError, "got the single string 'abc'"),
+    "a file's name": ("r.txt", TypeError, r"'r.txt'.*seqregen.datasets.load_sequences\(path\) reads files"),
+    "a path": (Path("r.txt"), TypeError, r"Path\('r.txt'\).*load_sequences\(path\) reads files"),
     "rows of strings": (["abc", "d"], ValueError, "row 0 is the single value 'abc'"),
     "flat list": ([1, 2, 3], ValueError, "row 0 is the single value 1.*Reshape your data"),
     "flat array": (np.arange(3), ValueError, "Reshape your data"),
@@ -179,6 +191,8 @@ BAD_INPUT = {
     "flat Arrow": (pa.array([1, 2]), ValueError, "column of lists"),
     "scalar array": (np.array(3), ValueError, "the scalar"),
     "three dimensions": (np.zeros((2, 2, 2)), ValueError, "dim 3"),
+    "tensors of two dimensions": ([torch.zeros(2, 2)], ValueError, r"row 0 of X .* shape \(2, 2\)"),
+    "scalar tensors": ([torch.tensor(1)], ValueError, r"row 0 of X .* shape \(\)"),
     "rows of two dimensions": ([np.zeros((2, 2))], ValueError, r"row 0 of X .* shape \(2, 2\)"),
     "rows without order": ([{1, 2}], ValueError, "ordered sequence .* got set"),
     "complex": (np.array([[1j]]), ValueError, "Complex data not supported"),
@@ -198,6 +212,11 @@ def test_bad_input(sequences, error, message):
 def test_messages_use_the_given_name():
     with pytest.raises(ValueError, match="histories cannot be read"):
         check_sequences([[None]], name="histories")
+
+
+def test_rows_of_signed_and_unsigned_numbers():
+    rows = [np.array([2**63 + 1], dtype=np.uint64), np.array([2**53 + 1, -1])]
+    assert check_sequences(rows).to_lists() == [[2**63 + 1], [2**53 + 1, -1]]
 
 
 def test_empty_rows_stay_in_place():
@@ -228,6 +247,54 @@ def test_known_items_do_not_warn():
         warnings.simplefilter("error")
         dataset = check_sequences([[5, 7]], vocabulary=np.array([7, 6, 5]))
     assert dataset.items.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("make", [pa.array, pl.Series, torch.tensor, pd.Index])
+def test_the_vocabulary_may_be_an_array_of_any_library(make):
+    assert check_sequences([[1, 2]], vocabulary=make([2, 1])).items.tolist() == [2, 1]
+
+
+def test_a_vocabulary_that_cannot_be_read_is_named():
+    with pytest.raises(ValueError, match=r"vocabulary cannot be read at position 1: the item is missing \(None\)"):
+        check_sequences([[1]], vocabulary=[1, None])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: check_sequences([[1, 3]], vocabulary=[1, 2]),
+        lambda: SequenceDataset.from_sequences([[1, 3]], vocabulary=[1, 2]),
+        # Here a frame of scikit-learn, which wraps transform, stands between.
+        lambda: PatternMiner().fit([[1, 2], [1, 2]]).transform([[1, 3]]),
+    ],
+    ids=["check_sequences", "from_sequences", "transform"],
+)
+def test_the_warning_points_at_the_line_of_the_caller(call):
+    with pytest.warns(UnseenItemsWarning) as caught:
+        call()
+    assert (caught[0].filename, caught[0].lineno) == (__file__, call.__code__.co_firstlineno)
+
+
+# Targets
+
+
+def test_targets_are_codes_of_the_vocabulary():
+    assert encode_targets(pa.array([5, 9, 7]), np.array([7, 5]), 3).tolist() == [2, 0, 1]
+
+
+def test_targets_of_which_none_is_known_are_warned_of():
+    message = r"none of the 2 label\(s\) of y .* 3 items .* y holds '1' \(str\), the items are such as 1 \(int\)"
+    with pytest.warns(UserWarning, match=message) as caught:
+        assert encode_targets(["1", "2"], np.array([1, 2, 3]), 2).tolist() == [0, 0]
+    assert caught[0].filename == __file__
+
+
+def test_targets_that_do_not_fit():
+    vocabulary = np.array([1, 2])
+    with pytest.raises(ValueError, match="y is required"):
+        encode_targets(None, vocabulary, 2)
+    with pytest.raises(ValueError, match="one label for each of the 2 original rows; got 3"):
+        encode_targets([1, 2, 1], vocabulary, 2)
 
 
 def test_recoding_carries_the_other_columns_along():

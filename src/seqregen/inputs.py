@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Sized
@@ -11,11 +12,23 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from .labels import LabelError, as_label_array, build_vocabulary, encode_labels, same_vocabulary
+from .labels import (
+    LabelError,
+    as_label_array,
+    as_numpy,
+    build_vocabulary,
+    encode_labels,
+    read_labels,
+    same_vocabulary,
+)
 from .ragged import offsets_from_lengths
 from .sequences import SequenceDataset
 
-__all__ = ["UnseenItemsWarning", "check_sequences", "recode"]
+__all__ = ["UnseenItemsWarning", "check_sequences", "encode_targets", "recode"]
+
+
+# Packages whose frames a warning passes over on its way to the line that it is about.
+_NOT_THE_USER = ("seqregen", "sklearn", "joblib")
 
 
 class UnseenItemsWarning(UserWarning):
@@ -65,7 +78,7 @@ def check_sequences(
         raise ValueError(f"{name} has {len(dataset)} rows and all of them are empty; at least one item is required.")
     if vocabulary is None:
         return dataset
-    return recode(dataset, as_label_array(vocabulary), name=name)
+    return recode(dataset, read_labels(vocabulary, "vocabulary"), name=name)
 
 
 def check_weights(dataset: SequenceDataset) -> None:
@@ -121,7 +134,7 @@ def recode(dataset: SequenceDataset, vocabulary: np.ndarray, *, name: str = "X")
         f"{name} holds {len(unseen)} item(s) that were not seen in fit ({shown}); "
         f"their {len(lost)} occurrence(s) are ignored.",
         UnseenItemsWarning,
-        stacklevel=3,
+        stacklevel=_stacklevel_of_caller(),
     )
     kept_before = np.concatenate([[0], np.cumsum(known)])
     columns = {column: getattr(dataset, column) for column in ("weights", "timestamps", "domains")}
@@ -136,6 +149,62 @@ def recode(dataset: SequenceDataset, vocabulary: np.ndarray, *, name: str = "X")
     )
 
 
+def encode_targets(y: Any, vocabulary: np.ndarray, n_rows: int) -> np.ndarray:
+    """Look up the label of the item that follows each row.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_rows,)
+        One label a row.
+    vocabulary : ndarray of shape (n_items,)
+        The items that are ranked.
+    n_rows : int
+        How many rows there are.
+
+    Returns
+    -------
+    int64 ndarray of shape (n_rows,)
+        1-based codes, 0 for a label outside the vocabulary.
+
+    Raises
+    ------
+    ValueError, TypeError
+        ``y`` does not have one label a row, or one of them cannot be an item.
+
+    Warns
+    -----
+    UserWarning
+        The vocabulary has none of the labels: most likely they are of another kind.
+    """
+    if y is None:
+        raise ValueError("y is required: the label of the next item of each row.")
+    labels = read_labels(y, "y")
+    if len(labels) != n_rows:
+        raise ValueError(f"y must have one label for each of the {n_rows} original rows; got {len(labels)}.")
+    codes = encode_labels(labels, vocabulary)
+    if n_rows and len(vocabulary) and not codes.any():
+        given, known = labels[:1].tolist()[0], vocabulary[:1].tolist()[0]
+        warnings.warn(
+            f"none of the {n_rows} label(s) of y is among the {len(vocabulary)} items seen in fit, so all of them are "
+            f"misses: y holds {given!r} ({type(given).__name__}), the items are such as {known!r} "
+            f"({type(known).__name__}).",
+            UserWarning,
+            stacklevel=_stacklevel_of_caller(),
+        )
+    return codes
+
+
+def _stacklevel_of_caller() -> int:
+    """The ``stacklevel`` that makes a warning of the calling function point at the user's own line.
+
+    However deep in this package it is raised, and if scikit-learn or joblib stand between.
+    """
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] in _NOT_THE_USER:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def _convert(sequences: Any, name: str) -> SequenceDataset:
     if isinstance(sequences, SequenceDataset):
         return sequences
@@ -144,13 +213,17 @@ def _convert(sequences: Any, name: str) -> SequenceDataset:
             f"{name} is a sparse matrix or array; sparse data was passed, but sequences are ordered: pass a list "
             "of item lists, or use toarray() if each row really lists item labels."
         )
-    if isinstance(sequences, (str, bytes)):
-        raise TypeError(f"{name} must hold one sequence of items a row; got the single string {sequences[:30]!r}.")
+    if isinstance(sequences, (str, bytes, os.PathLike)):
+        what = repr(sequences) if isinstance(sequences, os.PathLike) else f"the single string {sequences[:30]!r}"
+        raise TypeError(
+            f"{name} must hold one sequence of items a row; got {what}. "
+            "If it names a file: seqregen.datasets.load_sequences(path) reads files."
+        )
     converter = _foreign_converter(sequences)
     if converter is not None:
         return converter(sequences, name)
     if isinstance(sequences, np.ndarray) or (hasattr(sequences, "__array__") and not _is_list_column(sequences)):
-        return _from_array(np.asarray(sequences), name)
+        return _from_array(as_numpy(sequences), name)
     if not isinstance(sequences, Iterable):
         raise TypeError(f"{name} must hold one sequence of items a row; got {type(sequences).__name__}.")
     return _from_rows(list(sequences), name)
@@ -197,6 +270,8 @@ def _from_array(array: np.ndarray, name: str) -> SequenceDataset:
 
 
 def _from_rows(rows: list, name: str) -> SequenceDataset:
+    if any(type_ is not np.ndarray and _is_array_type(type_) for type_ in set(map(type, rows))):
+        rows = [row.as_py() if hasattr(row, "as_py") else as_numpy(row) for row in rows]
     for number, row in enumerate(rows):
         if isinstance(row, (str, bytes)) or not isinstance(row, Sized):
             raise ValueError(
@@ -209,9 +284,15 @@ def _from_rows(rows: list, name: str) -> SequenceDataset:
                 f"got {type(row).__name__}{f' of shape {row.shape}' if hasattr(row, 'shape') else ''}."
             )
     offsets = offsets_from_lengths(np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)))
-    if rows and all(isinstance(row, np.ndarray) and row.dtype.kind in "iu" for row in rows):
+    # Signed and unsigned numbers of 64 bits would meet in floats.
+    dtypes = {row.dtype if isinstance(row, np.ndarray) else np.dtype(object) for row in rows}
+    if rows and all(dtype.kind in "iu" for dtype in dtypes) and np.result_type(*dtypes).kind in "iu":
         return _encode(np.concatenate(rows), offsets, name)
     return _encode(list(chain.from_iterable(_python_labels(row) for row in rows)), offsets, name)
+
+
+def _is_array_type(type_: type) -> bool:
+    return hasattr(type_, "__array__") or hasattr(type_, "as_py")
 
 
 def _python_labels(row: Any) -> Iterable:
