@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -68,6 +70,20 @@ class ListMaker(BaseEstimator):
 class HistoryAwareListMaker(ListMaker):
     def predict(self, X, k=10, exclude_history=True):
         return np.array([["excluded" if exclude_history else "included"] * k] * len(X), dtype=object)
+
+
+class ListRanker(BaseEstimator):
+    """Lists 2 and 1 for everybody, in a container of choice."""
+
+    def __init__(self, make=list):
+        self.make = make
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def predict(self, X, k=10):
+        return [self.make([2, 1]) for _ in range(len(X))]
 
 
 class Doubling(TransformerMixin, BaseEstimator):
@@ -146,6 +162,14 @@ def test_estimators_that_only_list(as_lists):
     model = ListMaker(["c", "a", "b"], as_lists).fit(X)
     ranks = rank_held_out(model, X, np.array(["a", "z", "c"], dtype=object), k=2, exclude_history=True)
     assert ranks.tolist() == [2, UNREACHABLE, 1]
+
+
+@pytest.mark.parametrize("make", [pa.array, torch.tensor, lambda labels: [torch.tensor(label) for label in labels]])
+def test_held_out_items_and_lists_may_be_arrays_of_any_library(make):
+    X, y = leave_one_out(ROWS)
+    expected = cross_validate(ListRanker(), X, y, cv=LeaveLastOut(), scoring=ranking_scorers(k=2))
+    found = cross_validate(ListRanker(make), X, make(y.tolist()), cv=LeaveLastOut(), scoring=ranking_scorers(k=2))
+    assert found["test_recall@2"] == expected["test_recall@2"] > 0
 
 
 def test_lists_of_labels_that_are_tuples():

@@ -5,7 +5,11 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
+import torch
 
 from seqregen import Origin, SequenceDataset
 from seqregen.inputs import UnseenItemsWarning
@@ -142,7 +146,9 @@ def test_a_target_outside_the_vocabulary_is_a_miss(model):
     ranks = model.rank([[1], [1]], [99, 2])
     assert ranks[0] == UNREACHABLE
     assert 1 <= ranks[1] <= N_ITEMS
-    assert model.score([[1], [1]], [99, 99]) == 0
+    with pytest.warns(UserWarning, match=r"none of the 2 label\(s\) of y .* y holds 99 \(int\)") as caught:
+        assert model.score([[1], [1]], [99, 99]) == 0
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("k", [0, -1, N_ITEMS + 1, 2.0, True, None, "3"])
@@ -160,6 +166,22 @@ def test_targets_that_do_not_fit(model):
         model.rank([[1], [2]], [1, 2, 3])
     with pytest.raises(ValueError, match="y is required"):
         model.score([[1]], None)
+    with pytest.raises(ValueError, match="y cannot be read at position 1: the item is missing"):
+        model.score([[1], [2]], [1, None])
+    with pytest.raises(ValueError, match=r"y must be one-dimensional, .* got shape \(2, 1\)"):
+        model.score([[1], [2]], np.array([[1], [2]]))
+
+
+@pytest.mark.parametrize("make", [pa.array, torch.tensor, pd.Series, pl.Series, lambda y: list(torch.tensor(y))])
+def test_targets_may_be_an_array_of_any_library(model, sequences, make):
+    X, y = leave_one_out(sequences)
+    assert model.score(X, make(y)) == model.score(X, y) > 0
+
+
+@pytest.mark.parametrize("block_rows", [0, -1, 2.5, True])
+def test_blocks_that_cannot_be(model, block_rows):
+    with pytest.raises(ValueError, match=f"block_rows must be an integer >= 1; got {block_rows}"):
+        model.score_blocks([[1]], block_rows)
 
 
 def test_too_many_scores_at_once_are_refused(model, sequences, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..labels import as_numpy, python_value, read_labels
 from .full_ranking import UNREACHABLE
 from .ranking import check_cutoffs, metric_of_each_row, ranking_metrics
 
@@ -181,7 +182,7 @@ def _unrolled(estimator: Any, X: Any) -> tuple[Any, Any]:
 def _places_in_list(estimator: Any, X: Any, y: Any, k: int, exclude_history: bool) -> np.ndarray:
     options = {"exclude_history": exclude_history} if _takes(estimator.predict, "exclude_history") else {}
     predicted = _label_table(estimator.predict(X, k=k, **options))
-    labels = _label_row(y)
+    labels = read_labels(y, "y")
     if predicted.shape != (len(labels), k):
         raise ValueError(
             f"{type(estimator).__name__}.predict(X, k={k}) must give {k} labels for each of the {len(labels)} rows, "
@@ -197,16 +198,15 @@ def _takes(method: Any, parameter: str) -> bool:
 
 
 def _label_row(labels: Any) -> np.ndarray:
-    if isinstance(labels, np.ndarray) and labels.ndim == 1:
+    labels = as_numpy(labels)
+    if isinstance(labels, np.ndarray):
         return labels
     # Label by label: numpy would make a second dimension of labels that are tuples.
-    row = np.empty(len(labels), dtype=object)
-    for position, label in enumerate(labels):
-        row[position] = label
-    return row
+    return np.fromiter(map(python_value, labels), dtype=object, count=len(labels))
 
 
 def _label_table(labels: Any) -> np.ndarray:
+    labels = as_numpy(labels)
     if isinstance(labels, np.ndarray):
         return labels
     rows = [_label_row(row) for row in labels]

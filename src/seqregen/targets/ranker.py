@@ -11,8 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ..inputs import check_sequences
-from ..labels import as_label_array, encode_labels
+from ..inputs import check_sequences, encode_targets
 from ..metrics import ndcg_at_k
 from ..metrics.full_ranking import rank_targets_in_blocks, top_items_in_blocks
 from ..sequences import SequenceDataset
@@ -94,13 +93,7 @@ class Ranker(BaseEstimator, metaclass=ABCMeta):
         int64 ndarray of shape (n_original,)
         """
         histories = self._histories(X)
-        if y is None:
-            raise ValueError("y is required: the label of the next item of each row.")
-        targets = encode_labels(as_label_array(y), self.vocabulary_)
-        if len(targets) != len(histories):
-            raise ValueError(
-                f"y must have one label for each of the {len(histories)} original rows; got {len(targets)}."
-            )
+        targets = encode_targets(y, self.vocabulary_, len(histories))
         return rank_targets_in_blocks(
             self._scores(histories),
             len(histories),
@@ -127,15 +120,23 @@ class Ranker(BaseEstimator, metaclass=ABCMeta):
     def score_blocks(self, X: Any, block_rows: int = ROWS_AT_ONCE) -> Iterator[np.ndarray]:
         """Raw scores of all items, some rows at a time; history is not excluded.
 
-        Yields
-        ------
-        float32 ndarray of shape (<= block_rows, n_items)
+        Parameters
+        ----------
+        X : array-like of sequences, or SequenceDataset
+        block_rows : int, default=1024
+            Rows at a time, at least 1.
+
+        Returns
+        -------
+        iterator of float32 ndarrays of shape (<= block_rows, n_items)
             Column ``j`` is ``vocabulary_[j]``.
         """
+        if isinstance(block_rows, bool) or not isinstance(block_rows, (int, np.integer)) or block_rows < 1:
+            raise ValueError(f"block_rows must be an integer >= 1; got {block_rows!r}.")
         histories = self._histories(X)
         block = self._scores(histories)
-        for start in range(0, len(histories), block_rows):
-            yield block(start, min(start + block_rows, len(histories))).cpu().numpy()
+        starts = range(0, len(histories), int(block_rows))
+        return (block(start, min(start + block_rows, len(histories))).cpu().numpy() for start in starts)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Raw scores of all items, computed by blocks; history is not excluded.
