@@ -259,6 +259,12 @@ def test_a_vocabulary_that_cannot_be_read_is_named():
         check_sequences([[1]], vocabulary=[1, None])
 
 
+@pytest.mark.parametrize("rows", [[[1, 2]], [[], []]])
+def test_a_vocabulary_that_holds_a_label_twice_is_refused(rows):
+    with pytest.raises(ValueError, match="must hold each label once; got 1 at positions 0 and 1"):
+        check_sequences(rows, vocabulary=[1, 1, 2, 3])
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold, train_test_split
 from sklearn.utils import _safe_indexing, resample
 from sklearn.utils.validation import _num_samples, indexable
 
-from seqregen import Origin, SequenceDataset
+from seqregen import Origin, SequenceDataset, columns
 from seqregen.datasets import load_sequences
 from seqregen.pairs import PatternPairs
 
@@ -272,6 +272,8 @@ def test_concatenation_refuses_other_vocabularies_and_nothing(data):
         SequenceDataset.concatenate([data, SequenceDataset.from_sequences([["x"]])])
     with pytest.raises(ValueError, match="nothing to concatenate"):
         SequenceDataset.concatenate([])
+    with pytest.raises(TypeError, match=r"part 1 is a list, not a SequenceDataset; convert it .* first"):
+        SequenceDataset.concatenate([data, [["tea"]]])
 
 
 def test_histories_end_with_the_validation_item(regenerated):
@@ -298,11 +300,63 @@ def test_histories_end_with_the_validation_item(regenerated):
         ({"weights": np.ones(3)}, "weights must have one value for each interaction"),
         ({"users": np.arange(3)}, r"users must have one value for each row, shape \(5,\); got \(3,\)"),
         ({"pairs": PatternPairs.empty(2)}, "pairs are given for 2 rows, the dataset has 5"),
+        ({"items": [1.0] * 9 + [1.7]}, "items must hold integers of 64 bits; got 1.7 at position 9"),
+        ({"items": [1.0] * 9 + [np.nan]}, "items must hold integers of 64 bits; got nan at position 9"),
+        ({"items": ["1"] * 10}, "items must hold integers; got dtype"),
+        ({"items": [None] * 10}, "items cannot be read at position 0: the item is missing"),
+        ({"items": np.ones((10, 1), dtype=int)}, r"items must be one-dimensional.* got shape \(10, 1\)"),
+        ({"offsets": [0, 3, 4.5, 4.5, 6, 10]}, "offsets must hold integers of 64 bits; got 4.5 at position 2"),
+        ({"memory": [0, 1, 70_000, 0, 0]}, "memory must hold integers of 16 bits; got 70000 in row 2"),
+        ({"origin": [0, 0, 0, 3, 0]}, r"origin must lie in 0\.\.2 \(original, mined, regenerated\); got 3 in row 3"),
+        ({"origin": [0, 0, 0, 0, 256]}, "origin must hold integers of 8 bits; got 256 in row 4"),
+        ({"source": [-1, 5, 0, 0, 0]}, r"source must lie in -1\.\.4 .*; got 5 in row 1"),
+        ({"source": [-1, 0, 0, 0, -2]}, "got -2 in row 4"),
+        ({"validation": [0, 1, 4, 0, 0]}, r"validation must lie in 0\.\.3 .*; got 4 in row 2"),
+        ({"validation": [0, 0, 0, 0, -1]}, "got -1 in row 4"),
+        ({"vocabulary": ["tea", "milk"]}, r"lie in 1\.\.2"),
+        ({"vocabulary": ["tea", "milk", "tea"]}, "hold each label once; got 'tea' at positions 0 and 2"),
+        ({"vocabulary": [3, 1, 3]}, "hold each label once; got 3 at positions 0 and 2"),
+        ({"vocabulary": [3, 1, None]}, "vocabulary cannot be read at position 2: the item is missing"),
+        ({"vocabulary": np.ones((3, 2))}, r"vocabulary must be one-dimensional, .* got shape \(3, 2\)"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(data, change, message):
     with pytest.raises(ValueError, match=message):
         data.replace(**change)
+    given = {name: getattr(data, name) for name in data.__slots__} | change
+    with pytest.raises(ValueError, match=message):
+        SequenceDataset(**given)
+
+
+@pytest.mark.parametrize("change", [{"vocabulary": ["tea", "milk"]}, {"offsets": np.array([0, 10])}])
+def test_a_changed_column_is_checked_against_those_that_stay(data, change):
+    data = data.replace(items=np.ones(10), validation=[0, 0, 0, 0, 3], source=[-1, -1, -1, -1, 2])
+    with pytest.raises(ValueError, match=r"validation must|origin must have one value for each row"):
+        data.replace(**change)
+
+
+def test_whole_numbers_of_any_kind_are_codes():
+    data = SequenceDataset([1.0, 2.0], np.array([0, 2], dtype=object), [5, 6], validation=[np.uint8(1)])
+    assert (data.items.dtype, data.offsets.dtype, data.validation.dtype) == (np.int64,) * 3
+    assert data.to_lists() == [[5, 6]]
+
+
+def test_labels_that_are_tuples_stay_one_column(data):
+    labels = [(1, 2), (3, 4)]
+    assert SequenceDataset([1, 2], [0, 1, 2], labels).to_lists() == [[(1, 2)], [(3, 4)]]
+    renamed = data.replace(vocabulary=[*labels, (5, 6)])
+    assert renamed.vocabulary.shape == (3,)
+    assert renamed[1].tolist() == [(3, 4)]
+
+
+def test_a_copy_with_other_weights_checks_no_item_again(data, monkeypatch):
+    checked = []
+    monkeypatch.setattr(columns, "_check_range", lambda name, *_: checked.append(name))
+    monkeypatch.setattr(columns, "require_distinct", lambda _: checked.append("vocabulary"))
+    data.replace(weights=np.ones(10), users=np.arange(5))
+    assert checked == []
+    data.replace(vocabulary=[4, 5, 6], validation=np.zeros(5))
+    assert checked == ["vocabulary", "validation"]
 
 
 # What it says

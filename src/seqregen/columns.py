@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
+
+from .labels import read_labels, require_distinct
 
 __all__ = [
     "COLUMN_DTYPES",
@@ -14,6 +17,8 @@ __all__ = [
     "ROW_COLUMNS",
     "DatasetStatistics",
     "Origin",
+    "as_columns",
+    "check_columns",
     "equal_columns",
     "missing_values",
     "renumber",
@@ -63,6 +68,8 @@ ROW_COLUMNS: dict[str, Any] = {
 # Columns with one value an interaction.
 INTERACTION_COLUMNS = ("weights", "timestamps", "domains")
 COLUMN_DTYPES = {
+    "items": np.int64,
+    "offsets": np.int64,
     "origin": np.int8,
     "source": np.int64,
     "memory": np.int16,
@@ -70,6 +77,103 @@ COLUMN_DTYPES = {
     "validation": np.int64,
     "weights": np.float32,
 }
+
+
+def as_columns(columns: dict[str, Any], n_rows: int) -> dict[str, Any]:
+    """Columns as arrays of their dtypes; None stays None, but in the two columns that every dataset has."""
+    arrays: dict[str, Any] = {}
+    for name, values in columns.items():
+        if values is None and name in ("origin", "source"):
+            arrays[name] = np.full(n_rows, ROW_COLUMNS[name])
+        else:
+            arrays[name] = None if values is None else _as_column(name, values)
+    return arrays
+
+
+def _as_column(name: str, values: Any) -> np.ndarray:
+    if name == "vocabulary":
+        labels = read_labels(values, name)
+        return values if isinstance(values, np.ndarray) and values.dtype != object else labels
+    array, dtype = np.asarray(values), COLUMN_DTYPES.get(name)
+    if dtype is None or array.dtype == dtype:
+        return array
+    return array.astype(dtype) if dtype == np.float32 else _exact_integers(name, array, dtype)
+
+
+def _exact_integers(name: str, values: np.ndarray, dtype: Any) -> np.ndarray:
+    """Whole numbers of any kind in an integer dtype; a cast alone would cut 1.7 to 1 and wrap what is too large."""
+    values = read_labels(values, name) if values.dtype == object else values
+    if values.dtype.kind not in "iufb":
+        raise ValueError(f"{name} must hold integers; got dtype {values.dtype}.")
+    with np.errstate(invalid="ignore"):
+        exact = values.astype(dtype)
+    wrong = np.flatnonzero(exact != values)
+    if len(wrong):
+        raise ValueError(
+            f"{name} must hold integers of {np.iinfo(dtype).bits} bits; "
+            f"got {values.flat[wrong[0]]} {_unit(name)} {wrong[0]}."
+        )
+    return exact
+
+
+def _unit(name: str) -> str:
+    return "in row" if name in ROW_COLUMNS else "at position"
+
+
+def check_columns(dataset: Any, changed: Collection[str]) -> None:
+    """Refuse columns of a dataset that do not fit together; the message says which one and where.
+
+    Only what the changed columns have a part in is looked at, so that a copy that shares the long ones is quick.
+    """
+    offsets, n_rows = dataset.offsets, len(dataset)
+    _check_offsets(offsets, dataset.items)
+    for name in (*ROW_COLUMNS, *INTERACTION_COLUMNS):
+        column = getattr(dataset, name)
+        expected = n_rows if name in ROW_COLUMNS else len(dataset.items)
+        if column is not None and column.shape != (expected,):
+            unit = "row" if name in ROW_COLUMNS else "interaction"
+            raise ValueError(f"{name} must have one value for each {unit}, shape ({expected},); got {column.shape}.")
+    if dataset.pairs is not None and dataset.pairs.n_rows != n_rows:
+        raise ValueError(f"pairs are given for {dataset.pairs.n_rows} rows, the dataset has {n_rows}.")
+    if "vocabulary" in changed:
+        require_distinct(dataset.vocabulary)
+    _check_codes(dataset, changed)
+    if "origin" in changed:
+        _check_range("origin", dataset.origin, min(Origin), max(Origin), "original, mined, regenerated")
+    if "source" in changed or "offsets" in changed:
+        _check_range("source", dataset.source, -1, n_rows - 1, "-1 for none, or a row of the dataset")
+
+
+def _check_offsets(offsets: np.ndarray, items: np.ndarray) -> None:
+    if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0:
+        raise ValueError("offsets must be one-dimensional and start with 0.")
+    falls = offsets[1:] < offsets[:-1]
+    if falls.any():
+        raise ValueError(f"offsets must not fall; row {int(np.argmax(falls))} would have a negative length.")
+    if items.ndim != 1:
+        raise ValueError(f"items must be one-dimensional, all rows one behind the other; got shape {items.shape}.")
+    if offsets[-1] != len(items):
+        raise ValueError(f"offsets end at {offsets[-1]}, but there are {len(items)} items.")
+
+
+def _check_codes(dataset: Any, changed: Collection[str]) -> None:
+    items, offsets, n_items = dataset.items, dataset.offsets, dataset.n_items
+    fits = not len(items) or not {"items", "vocabulary"} & set(changed)
+    if not fits and (items.min() < 1 or items.max() > n_items):
+        position = int(np.argmax((items < 1) | (items > n_items)))
+        row = int(np.searchsorted(offsets, position, side="right") - 1)
+        raise ValueError(
+            f"item codes must lie in 1..{n_items} (the size of the vocabulary); "
+            f"got {items[position]} in row {row}, position {position - offsets[row]}."
+        )
+    if dataset.validation is not None and {"validation", "vocabulary"} & set(changed):
+        _check_range("validation", dataset.validation, 0, n_items, "0 for none, or an item code")
+
+
+def _check_range(name: str, values: np.ndarray, lowest: int, highest: int, meaning: str) -> None:
+    if len(values) and (values.min() < lowest or values.max() > highest):
+        row = int(np.argmax((values < lowest) | (values > highest)))
+        raise ValueError(f"{name} must lie in {lowest}..{highest} ({meaning}); got {values[row]} in row {row}.")
 
 
 def take(column: np.ndarray | None, key: Any) -> np.ndarray | None:

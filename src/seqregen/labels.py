@@ -21,6 +21,7 @@ __all__ = [
     "is_missing",
     "python_value",
     "read_labels",
+    "require_distinct",
     "same_vocabulary",
 ]
 
@@ -346,6 +347,25 @@ def is_missing(values: np.ndarray) -> np.ndarray:
         return np.zeros(values.shape, dtype=bool)
     # A value that is not equal to itself is NaN, NaT or the like.
     return np.equal(values, np.array(None, dtype=object)) | np.not_equal(values, values)
+
+
+def require_distinct(vocabulary: np.ndarray) -> None:
+    """Refuse a vocabulary that holds a label twice: one item would have two codes, and be predicted twice."""
+    if vocabulary.dtype == object:
+        n_distinct = len(set(vocabulary.tolist()))
+    elif np.all(vocabulary[1:] > vocabulary[:-1]):
+        return
+    else:
+        n_distinct = len(np.unique(vocabulary))
+    if n_distinct == len(vocabulary):
+        return
+    first_at: dict[Any, int] = {}
+    for position, label in enumerate(vocabulary.tolist()):
+        if first_at.setdefault(label, position) != position:
+            raise ValueError(
+                f"the vocabulary must hold each label once; got {label!r} at positions {first_at[label]} "
+                f"and {position}."
+            )
 
 
 def same_vocabulary(first: np.ndarray, second: np.ndarray) -> bool:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from .columns import (
-    COLUMN_DTYPES,
     INTERACTION_COLUMNS,
     ROW_COLUMNS,
     DatasetStatistics,
     Origin,
+    as_columns,
+    check_columns,
     equal_columns,
     missing_values,
     renumber,
@@ -120,13 +121,12 @@ class SequenceDataset:
         timestamps: np.ndarray | None = None,
         domains: np.ndarray | None = None,
     ) -> None:
-        n_rows = len(offsets) - 1
         columns = {
-            "items": np.asarray(items, dtype=np.int64),
-            "offsets": np.asarray(offsets, dtype=np.int64),
-            "vocabulary": np.asarray(vocabulary),
-            "origin": np.zeros(n_rows, dtype=np.int8) if origin is None else origin,
-            "source": np.full(n_rows, -1, dtype=np.int64) if source is None else source,
+            "items": items,
+            "offsets": offsets,
+            "vocabulary": vocabulary,
+            "origin": origin,
+            "source": source,
             "memory": memory,
             "free_steps": free_steps,
             "validation": validation,
@@ -135,11 +135,8 @@ class SequenceDataset:
             "timestamps": timestamps,
             "domains": domains,
         }
-        for name, column in columns.items():
-            if column is not None:
-                columns[name] = np.asarray(column, dtype=COLUMN_DTYPES.get(name))
-        self._assign(columns, pairs)
-        self._check()
+        self._assign(as_columns(columns, len(offsets) - 1), pairs)
+        check_columns(self, columns)
 
     def _assign(self, columns: dict[str, np.ndarray | None], pairs: PatternPairs | None) -> None:
         for name, column in columns.items():
@@ -149,33 +146,6 @@ class SequenceDataset:
                 column.flags.writeable = False
             object.__setattr__(self, name, column)
         object.__setattr__(self, "pairs", pairs)
-
-    def _check(self) -> None:
-        offsets, items = self.offsets, self.items
-        if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0:
-            raise ValueError("offsets must be one-dimensional and start with 0.")
-        if np.any(np.diff(offsets) < 0):
-            row = int(np.argmax(np.diff(offsets) < 0))
-            raise ValueError(f"offsets must not fall; row {row} would have a negative length.")
-        if offsets[-1] != len(items):
-            raise ValueError(f"offsets end at {offsets[-1]}, but there are {len(items)} items.")
-        if len(items) and (items.min() < 1 or items.max() > self.n_items):
-            position = int(np.argmax((items < 1) | (items > self.n_items)))
-            row = int(np.searchsorted(offsets, position, side="right") - 1)
-            raise ValueError(
-                f"item codes must lie in 1..{self.n_items} (the size of the vocabulary); "
-                f"got {items[position]} in row {row}, position {position - offsets[row]}."
-            )
-        for name in (*ROW_COLUMNS, *INTERACTION_COLUMNS):
-            column = getattr(self, name)
-            expected = len(self) if name in ROW_COLUMNS else len(items)
-            if column is not None and column.shape != (expected,):
-                unit = "row" if name in ROW_COLUMNS else "interaction"
-                raise ValueError(
-                    f"{name} must have one value for each {unit}, shape ({expected},); got {column.shape}."
-                )
-        if self.pairs is not None and self.pairs.n_rows != len(self):
-            raise ValueError(f"pairs are given for {self.pairs.n_rows} rows, the dataset has {len(self)}.")
 
     # What it holds
 
@@ -304,7 +274,12 @@ class SequenceDataset:
         unknown = set(columns) - set(self.__slots__)
         if unknown:
             raise TypeError(f"unknown column {sorted(unknown)[0]!r}; the columns are {', '.join(self.__slots__)}.")
-        return SequenceDataset(**({name: getattr(self, name) for name in self.__slots__} | columns))
+        pairs = columns.pop("pairs", self.pairs)
+        kept = {name: getattr(self, name) for name in self.__slots__ if name != "pairs"}
+        changed = as_columns(columns, len(columns.get("offsets", self.offsets)) - 1)
+        replaced = _rebuild(kept | changed, pairs)
+        check_columns(replaced, changed)
+        return replaced
 
     def originals(self) -> SequenceDataset:
         """The original rows alone."""
@@ -364,11 +339,18 @@ class SequenceDataset:
         ------
         ValueError
             There is no part, or the vocabularies differ.
+        TypeError
+            A part is no dataset.
         """
-        if not parts:
+        if len(parts) == 0:
             raise ValueError("nothing to concatenate: give at least one dataset.")
         first = parts[0]
         for number, part in enumerate(parts):
+            if not isinstance(part, SequenceDataset):
+                raise TypeError(
+                    f"part {number} is a {type(part).__name__}, not a SequenceDataset; convert it over the vocabulary "
+                    "of the others first: SequenceDataset.from_sequences(part, vocabulary=others.vocabulary)."
+                )
             if not same_vocabulary(part.vocabulary, first.vocabulary):
                 raise ValueError(f"dataset {number} has another vocabulary than dataset 0; encode both over one.")
         starts = offsets_from_lengths(np.array([len(part) for part in parts]))
@@ -393,9 +375,11 @@ class SequenceDataset:
             return rows
         held_out = rows.validation > 0
         ends = rows.offsets[1:][held_out]
-        columns: dict[str, Any] = {name: getattr(rows, name) for name in ("users", "origin", "source")}
-        items = np.insert(rows.items, ends, rows.validation[held_out])
-        return SequenceDataset(items, offsets_from_lengths(rows.lengths + held_out), rows.vocabulary, **columns)
+        return rows.replace(
+            items=np.insert(rows.items, ends, rows.validation[held_out]),
+            offsets=offsets_from_lengths(rows.lengths + held_out),
+            **dict.fromkeys(("memory", "free_steps", "validation", *INTERACTION_COLUMNS, "pairs")),
+        )
 
     # In and out; the work is done in seqregen.inputs and seqregen.formats
 
