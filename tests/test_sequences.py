@@ -16,6 +16,7 @@ from sklearn.utils.validation import _num_samples, indexable
 
 from seqregen import Origin, SequenceDataset, columns
 from seqregen.datasets import load_sequences
+from seqregen.mining import PatternMiner
 from seqregen.pairs import PatternPairs
 
 ROWS = [["tea", "milk", "tea"], ["salt"], [], ["milk", "salt"], ["tea", "salt", "milk", "tea"]]
@@ -375,6 +376,22 @@ def test_describe_of_no_rows(data):
     facts = data[:0].describe()
     assert (facts.rows, facts.interactions, facts.mean_length, facts.sparsity) == (0, 0, 0.0, 1.0)
     assert "0 rows" in repr(data[:0])
+
+
+@given(full_datasets())
+def test_sparsity_is_the_share_of_empty_cells(data):
+    rows = data.to_lists()
+    filled = sum(len(set(row)) for row in rows)
+    assert data.describe().sparsity == pytest.approx(1 - filled / (len(rows) * data.n_items) if rows else 1)
+
+
+def test_statistics_of_mined_rows_are_of_all_rows():
+    data = SequenceDataset.from_sequences([[1, 2, 3, 4]] * 3)
+    facts = PatternMiner(window=4).fit_transform(data).describe()
+    assert (facts.rows, facts.users, facts.mined) == (14, 3, 11)
+    assert facts.interactions == 3 * 4 + 6 * 2 + 4 * 3 + 4
+    assert facts.sparsity == pytest.approx(1 - facts.interactions / (14 * 4))
+    assert 0 < facts.sparsity < 1
 
 
 @pytest.mark.data

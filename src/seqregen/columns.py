@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .labels import read_labels, require_distinct
+from .ragged import row_of_position
 
 __all__ = [
     "COLUMN_DTYPES",
@@ -19,6 +20,7 @@ __all__ = [
     "Origin",
     "as_columns",
     "check_columns",
+    "empty_share",
     "equal_columns",
     "missing_values",
     "renumber",
@@ -37,7 +39,26 @@ class Origin(IntEnum):
 
 @dataclass(frozen=True)
 class DatasetStatistics:
-    """The table of statistics that papers print of a dataset."""
+    """The table of statistics that papers print of a dataset.
+
+    Attributes
+    ----------
+    rows : int
+        All rows.
+    users : int
+        Original rows: each is a user's history.
+    items : int
+        Size of the vocabulary.
+    interactions : int
+        Items of all rows, repeated ones counted each time.
+    mean_length : float
+        Interactions a row, over all rows.
+    sparsity : float
+        Share, from 0 to 1, of the table of all rows by all items that is empty. An item that a row repeats fills one
+        cell, so that of original rows without repeats this is ``1 - interactions / (users * items)``.
+    mined, regenerated : int
+        Rows of these origins.
+    """
 
     rows: int
     users: int
@@ -77,6 +98,19 @@ COLUMN_DTYPES = {
     "validation": np.int64,
     "weights": np.float32,
 }
+
+
+def empty_share(items: np.ndarray, offsets: np.ndarray, n_items: int) -> float:
+    """Share of the cells of the table rows by items that no interaction falls into; 1 where there is no cell."""
+    n_cells = (len(offsets) - 1) * n_items
+    if n_cells == 0 or len(items) == 0:
+        return 1.0
+    cells = row_of_position(offsets)
+    cells *= n_items
+    cells += items
+    cells.sort()
+    n_filled = 1 + int(np.count_nonzero(cells[1:] != cells[:-1]))
+    return 1 - n_filled / n_cells
 
 
 def as_columns(columns: dict[str, Any], n_rows: int) -> dict[str, Any]:

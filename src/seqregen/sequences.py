@@ -15,6 +15,7 @@ from .columns import (
     Origin,
     as_columns,
     check_columns,
+    empty_share,
     equal_columns,
     missing_values,
     renumber,
@@ -195,30 +196,43 @@ class SequenceDataset:
     def describe(self) -> DatasetStatistics:
         """Count what papers print: users, items, interactions, mean length, sparsity.
 
-        Users are the original rows; sparsity is ``1 - interactions / (users * items)``.
+        Users are the original rows. Interactions, mean length and sparsity are those of all rows, mined and
+        regenerated ones included; sparsity is the share of the table rows by items that is empty, where an item that
+        a row repeats fills one cell. For those of the original rows alone: ``dataset.originals().describe()``.
+
+        Examples
+        --------
+        >>> from seqregen import SequenceDataset
+        >>> SequenceDataset.from_sequences([["tea", "milk", "tea"], ["milk"]]).describe().sparsity
+        0.25
         """
-        by_origin = np.bincount(self.origin, minlength=len(Origin))
-        users = int(by_origin[Origin.ORIGINAL])
-        cells = users * self.n_items
+        by_origin = self._rows_by_origin()
         return DatasetStatistics(
             rows=len(self),
-            users=users,
+            users=by_origin[Origin.ORIGINAL],
             items=self.n_items,
             interactions=self.n_interactions,
-            mean_length=self.n_interactions / len(self) if len(self) else 0.0,
-            sparsity=1 - self.n_interactions / cells if cells else 1.0,
-            mined=int(by_origin[Origin.MINED]),
-            regenerated=int(by_origin[Origin.REGENERATED]),
+            mean_length=self._mean_length(),
+            sparsity=empty_share(self.items, self.offsets, self.n_items),
+            mined=by_origin[Origin.MINED],
+            regenerated=by_origin[Origin.REGENERATED],
         )
 
+    def _rows_by_origin(self) -> list[int]:
+        return np.bincount(self.origin, minlength=len(Origin)).tolist()
+
+    def _mean_length(self) -> float:
+        return self.n_interactions / len(self) if len(self) else 0.0
+
     def __repr__(self) -> str:
-        facts = self.describe()
-        added = [f"{getattr(facts, name):,} {name}" for name in ("mined", "regenerated") if getattr(facts, name)]
-        rows = f"{facts.rows:,} rows" + (f" ({facts.users:,} original, {', '.join(added)})" if added else "")
+        # Not of describe, which sorts all interactions for the sparsity.
+        original, mined, regenerated = self._rows_by_origin()
+        added = [f"{count:,} {name}" for name, count in (("mined", mined), ("regenerated", regenerated)) if count]
+        rows = f"{len(self):,} rows" + (f" ({original:,} original, {', '.join(added)})" if added else "")
         held_out = ", validation items held out" if self.validation is not None else ""
         return (
-            f"SequenceDataset({rows}, {facts.items:,} items, {facts.interactions:,} interactions, "
-            f"mean length {facts.mean_length:.1f}{held_out})"
+            f"SequenceDataset({rows}, {self.n_items:,} items, {self.n_interactions:,} interactions, "
+            f"mean length {self._mean_length():.1f}{held_out})"
         )
 
     def _repr_html_(self) -> str:
