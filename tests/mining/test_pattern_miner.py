@@ -51,6 +51,15 @@ def test_patterns_by_support_with_the_labels_of_the_user():
     assert frame["length"].tolist() == [2, 2]
 
 
+def test_rows_of_several_miners_are_put_one_behind_the_other(random_rows):
+    narrow, wide = PatternMiner(window=2), PatternMiner(window=4, include=("mined",))
+    first, second = narrow.fit_transform(random_rows), wide.fit_transform(random_rows)
+    both = SequenceDataset.concatenate([first, second])
+    assert both.to_lists() == random_rows + narrow.patterns_.to_lists() + wide.patterns_.to_lists()
+    assert both.n_original == len(random_rows)
+    assert len(both.pairs) == len(first.pairs)
+
+
 def test_rows_stay_in_place_and_patterns_come_behind():
     mined = PatternMiner(window=3).fit_transform(SEQUENCES)
     assert mined.to_lists() == [*SEQUENCES, ["tea", "milk"], ["cup", "tea"]]

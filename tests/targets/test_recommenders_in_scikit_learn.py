@@ -9,7 +9,9 @@ import pytest
 import sklearn
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from small_modules import Recurrent
 
@@ -39,6 +41,21 @@ def tiny_regenerator(**changes) -> DatasetRegenerator:
 @pytest.fixture
 def split(sequences):
     return leave_one_out(sequences, validation=True)
+
+
+def test_features_of_each_row_stand_in_a_feature_union(tiny, sequences):
+    recommender = tiny().fit(sequences)
+    features = FeatureUnion(
+        [
+            ("states", FunctionTransformer(recommender.encode)),
+            ("lengths", FunctionTransformer(lambda rows: rows.lengths[:, None])),
+        ]
+    )
+    found = features.fit_transform(sequences)
+    np.testing.assert_array_equal(found[:, :-1], recommender.encode(sequences))
+    assert found[:, -1].tolist() == sequences.lengths.tolist()
+    long_rows = sequences.lengths > np.median(sequences.lengths)
+    assert make_pipeline(features, DecisionTreeClassifier()).fit(sequences, long_rows).score(sequences, long_rows) == 1
 
 
 @pytest.fixture

@@ -84,6 +84,11 @@ class PatternMiner(TransformerMixin, BaseEstimator):
     the patterns of this miner, so transforming twice changes nothing; regenerated rows are kept, behind them.
     ``X.validation`` is never read.
 
+    scikit-learn's ``FeatureUnion`` puts columns side by side, but a dataset has rows alone, so no transformer of
+    datasets can stand in one. The rows of several miners are put one behind the other by
+    :meth:`seqregen.SequenceDataset.concatenate`, as below; pairs are those of the miner that keeps the original rows.
+    What gives features of each row does stand in a ``FeatureUnion``: ``FunctionTransformer(recommender.encode)``.
+
     References
     ----------
     Yin et al., "Dataset Regeneration for Sequential Recommendation", KDD 2024.
@@ -98,6 +103,13 @@ class PatternMiner(TransformerMixin, BaseEstimator):
     >>> mined = miner.transform(sequences)
     >>> mined.to_lists()[-1], len(mined.pairs)
     (['tea', 'milk'], 2)
+
+    The patterns of two miners behind the original rows, which are there once:
+
+    >>> from seqregen import SequenceDataset
+    >>> wider = PatternMiner(window=4, min_support=1, include=("mined",)).fit_transform(sequences)
+    >>> SequenceDataset.concatenate([mined, wider])
+    SequenceDataset(12 rows (3 original, 9 mined), 4 items, 28 interactions, mean length 2.3)
     """
 
     def __init__(
