@@ -294,6 +294,8 @@ def test_histories_end_with_the_validation_item(regenerated):
     ("change", "message"),
     [
         ({"offsets": np.array([1, 3])}, "start with 0"),
+        ({"offsets": 10}, "offsets must be one-dimensional"),
+        ({"offsets": []}, "offsets must be one-dimensional and start with 0"),
         ({"offsets": np.array([0, 3, 1, 10])}, "row 1 would have a negative length"),
         ({"offsets": np.array([0, 9])}, "offsets end at 9, but there are 10 items"),
         ({"items": np.zeros(10, dtype=int)}, r"lie in 1\.\.3 .* got 0 in row 0, position 0"),
@@ -334,6 +336,12 @@ def test_a_changed_column_is_checked_against_those_that_stay(data, change):
     data = data.replace(items=np.ones(10), validation=[0, 0, 0, 0, 3], source=[-1, -1, -1, -1, 2])
     with pytest.raises(ValueError, match=r"validation must|origin must have one value for each row"):
         data.replace(**change)
+
+
+@pytest.mark.parametrize("offsets", [[], 5])
+def test_offsets_that_are_none_are_refused_before_they_are_counted(offsets):
+    with pytest.raises(ValueError, match="offsets must be one-dimensional and start with 0"):
+        SequenceDataset([1], offsets, [7])
 
 
 def test_whole_numbers_of_any_kind_are_codes():

@@ -118,7 +118,7 @@ def as_columns(columns: dict[str, Any], n_rows: int) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     for name, values in columns.items():
         if values is None and name in ("origin", "source"):
-            arrays[name] = np.full(n_rows, ROW_COLUMNS[name])
+            arrays[name] = np.full(max(n_rows, 0), ROW_COLUMNS[name])
         else:
             arrays[name] = None if values is None else _as_column(name, values)
     return arrays
@@ -159,8 +159,8 @@ def check_columns(dataset: Any, changed: Collection[str]) -> None:
 
     Only what the changed columns have a part in is looked at, so that a copy that shares the long ones is quick.
     """
-    offsets, n_rows = dataset.offsets, len(dataset)
-    _check_offsets(offsets, dataset.items)
+    _check_offsets(dataset.offsets, dataset.items)
+    n_rows = len(dataset)
     for name in (*ROW_COLUMNS, *INTERACTION_COLUMNS):
         column = getattr(dataset, name)
         expected = n_rows if name in ROW_COLUMNS else len(dataset.items)

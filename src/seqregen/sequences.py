@@ -43,8 +43,8 @@ class SequenceDataset:
         Item codes 1..V. Row ``r`` is ``items[offsets[r]:offsets[r + 1]]``.
     offsets : int64 array of shape (n_rows + 1,)
         Starts at 0, never falls, ends at ``n_interactions``.
-    vocabulary : array of shape (V,)
-        The user's own item labels: code ``c`` is ``vocabulary[c - 1]``.
+    vocabulary : array-like of shape (V,)
+        The user's own item labels, each of them once: code ``c`` is ``vocabulary[c - 1]``.
     weights : float32 array of shape (n_interactions,), optional
         Weight of each position as a training target; None stands for 1 everywhere.
     origin : int8 array of shape (n_rows,), optional
@@ -136,7 +136,7 @@ class SequenceDataset:
             "timestamps": timestamps,
             "domains": domains,
         }
-        self._assign(as_columns(columns, len(offsets) - 1), pairs)
+        self._assign(as_columns(columns, np.size(offsets) - 1), pairs)
         check_columns(self, columns)
 
     def _assign(self, columns: dict[str, np.ndarray | None], pairs: PatternPairs | None) -> None:
@@ -290,7 +290,7 @@ class SequenceDataset:
             raise TypeError(f"unknown column {sorted(unknown)[0]!r}; the columns are {', '.join(self.__slots__)}.")
         pairs = columns.pop("pairs", self.pairs)
         kept = {name: getattr(self, name) for name in self.__slots__ if name != "pairs"}
-        changed = as_columns(columns, len(columns.get("offsets", self.offsets)) - 1)
+        changed = as_columns(columns, np.size(columns.get("offsets", self.offsets)) - 1)
         replaced = _rebuild(kept | changed, pairs)
         check_columns(replaced, changed)
         return replaced
