@@ -124,7 +124,9 @@ def test_arrays_and_scalars_of_other_libraries_are_the_labels_that_they_hold(mak
 
 @pytest.mark.parametrize("make", TENSORS.values(), ids=TENSORS)
 def test_tensors_are_the_labels_that_they_hold(make):
-    assert as_label_array(make([3, 1, 3])).tolist() == [3, 1, 3]
+    array = as_label_array(make([3, 1, 3]))
+    assert array.dtype in (np.int64, np.float64)
+    assert array.tolist() == [3, 1, 3]
 
 
 @pytest.mark.parametrize("dtype", ["datetime64[D]", "datetime64[s]", "datetime64[ns]", "timedelta64[m]"])
