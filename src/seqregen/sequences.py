@@ -414,11 +414,11 @@ class SequenceDataset:
         return from_frame(frame, user=user, item=item, time=time)
 
     @classmethod
-    def read_parquet(cls, path: Any) -> SequenceDataset:
-        """Read what :meth:`to_parquet` wrote; see :func:`seqregen.formats.read_parquet`."""
+    def read_parquet(cls, path: Any, **columns: str) -> SequenceDataset:
+        """Read what :meth:`to_parquet` wrote, or others; see :func:`seqregen.formats.read_parquet`."""
         from .formats import read_parquet
 
-        return read_parquet(path)
+        return read_parquet(path, **columns)
 
     def to_lists(self) -> list[list]:
         """Rows as lists of labels."""
