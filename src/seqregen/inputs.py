@@ -200,7 +200,7 @@ def _stacklevel_of_caller() -> int:
     However deep in this package it is raised, and if scikit-learn or joblib stand between.
     """
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] in _NOT_THE_USER:
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_USER:
         frame, level = frame.f_back, level + 1
     return level
 
