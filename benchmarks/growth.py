@@ -76,7 +76,8 @@ def _stages(size: Size, limit: float) -> Iterator[tuple[str, dict[str, Any]]]:
     del sequences
     miner = sr.PatternMiner(window=5, min_support=2, random_state=0)
     mined, record = _measured(lambda: miner.fit_transform(X))
-    yield STAGES[0], record | {"pairs": len(mined.pairs), "patterns": len(miner.patterns_)}
+    counts = {"pairs": len(mined.pairs), "patterns": len(miner.patterns_), "matches": int(miner.support_.sum())}
+    yield STAGES[0], record | counts
 
     regenerator = sr.DatasetRegenerator(max_epochs=1, item_embeddings=None, device="cpu", random_state=0)
     if _expected(STAGES[1], size) < limit:
@@ -145,15 +146,17 @@ def measured_sizes() -> list[dict[str, Any]]:
 def growth_table() -> str:
     """Seconds and peak memory by size, and the exponent of either over each series of sizes."""
     known = {Size(record["n_items"], record["n_interactions"]): record["stages"] for record in measured_sizes()}
-    lines = [f"| interactions | items | {' | '.join(STAGES)} |", "|" + " --- |" * (len(STAGES) + 2)]
+    lines = [f"| interactions | items | matches | {' | '.join(STAGES)} |", "|" + " --- |" * (len(STAGES) + 3)]
     for size in sorted(set(SIZES + ITEM_SIZES), key=lambda size: (size.n_interactions, size.n_items)):
         if size in known:
             cells = (_cell(known[size].get(stage)) for stage in STAGES)
-            lines.append(f"| {size.n_interactions:,} | {size.n_items:,} | {' | '.join(cells)} |")
+            matches = known[size][STAGES[0]].get("matches")
+            found = "" if matches is None else f"{matches:,}"
+            lines.append(f"| {size.n_interactions:,} | {size.n_items:,} | {found} | {' | '.join(cells)} |")
     for name, series, what in (("interactions", SIZES, "n_interactions"), ("items", ITEM_SIZES, "n_items")):
         measured = [size for size in series if size in known]
         found = (_exponents([(getattr(size, what), known[size].get(stage)) for size in measured]) for stage in STAGES)
-        lines.append(f"| exponent in {name} | | {' | '.join(found)} |")
+        lines.append(f"| exponent in {name} | | | {' | '.join(found)} |")
     return "\n".join(lines)
 
 
