@@ -29,6 +29,7 @@ PUBLISHED = {
     "features": "state",
     "temperature": 10.0,
     "normalize": "count",
+    "n_neumann_terms": 3,
     "neumann_step": 1e-3,
     "neumann_scaled": False,
     "noise": True,

@@ -64,8 +64,8 @@ class _OneDNNLinear(torch.autograd.Function):
         gradient = gradients[0].reshape(-1, weight.shape[0])
         product = _onednn_product()
         if product is None or torch.is_grad_enabled():
-            # What is differentiated once more has to be made of operations that torch can differentiate.
-            of_values, of_weight = gradient @ weight, gradient.T @ rows
+            # What is differentiated once more has to be made of operations that can be differentiated.
+            of_values, of_weight = _again(gradient, weight.T), _again(gradient.T, rows.T)
         else:
             of_values = product(gradient, weight.T.contiguous(), None)
             # oneDNN wants its left side contiguous: the narrower one is copied.
@@ -74,6 +74,29 @@ class _OneDNNLinear(torch.autograd.Function):
             else:
                 of_weight = product(gradient.T.contiguous(), rows.T, None)
         return of_values.view_as(values), of_weight, gradient.sum(0)
+
+
+class _OneDNNProduct(torch.autograd.Function):
+    """``values @ weight.T``, differentiable any number of times."""
+
+    @staticmethod
+    def forward(values: Tensor, weight: Tensor) -> Tensor:
+        return product(values.contiguous(), weight if weight.T.is_contiguous() else weight.contiguous())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        values, weight = ctx.saved_tensors
+        of_values = _again(gradients[0], weight.T) if ctx.needs_input_grad[0] else None
+        return of_values, _again(gradients[0].T, values.T) if ctx.needs_input_grad[1] else None
+
+
+def _again(values: Tensor, weight: Tensor) -> Tensor:
+    """``values @ weight.T`` inside a pass that is differentiated once more."""
+    return _OneDNNProduct.apply(values, weight) if _suits_onednn(values, weight) else values @ weight.T
 
 
 def linear(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -48,11 +48,12 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         ``n_neumann_terms=0``, without products with the Hessian. "joint" trains weights and model by one optimizer
         on one loss, the paper's ablation: with ``normalize="count"``, as published, the weights collapse to 0, since
         that is how a weighted loss is smallest.
-    update_every : int, default=40
+    update_every : int, default=50
         Steps of the model between two steps of the weights (published: T_lower = 30). One step of the weights costs as
         much as several of the model.
-    n_neumann_terms : int, default=3
-        K, highest power in the truncated series of the inverse Hessian (published: 3).
+    n_neumann_terms : int, default=1
+        K, highest power in the truncated series of the inverse Hessian (published: 3). Each costs a product with the
+        Hessian, which takes as long as two steps of the model.
     neumann_step : float or None, default=None
         Step of the series; published settings are 1e-1, 1e-2 and 1e-3, which the paper does not name. None measures the
         curvature in every update.
@@ -158,8 +159,8 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         recommender: Any,
         *,
         optimize: str = "bilevel",
-        update_every: int = 40,
-        n_neumann_terms: int = 3,
+        update_every: int = 50,
+        n_neumann_terms: int = 1,
         neumann_step: float | None = None,
         neumann_scaled: bool = True,
         neumann_tolerance: float = 1e-2,
@@ -233,6 +234,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         """
         published: dict[str, Any] = {
             "update_every": 30,
+            "n_neumann_terms": 3,
             "neumann_step": 1e-3,
             "neumann_scaled": False,
             "neumann_tolerance": 0.0,
