@@ -20,21 +20,20 @@ __all__ = ["MODELS", "personalized_epoch"]
 MODELS = ("SASRec", "GRU4Rec", "FMLP", "GNN", "CL4SRec")
 
 
-def personalized_epoch(work: Workload) -> Iterable[Comparison]:
+def personalized_epoch(work: Workload, model: str) -> Iterable[Comparison]:
     """One BCE epoch of original and mined rows with the personalizer's defaults, beside the plain epoch."""
-    for model in MODELS:
-        facts: dict[str, object] = {}
+    facts: dict[str, object] = {}
 
-        def ours(model: str = model, facts: dict[str, object] = facts) -> float:
-            seconds, facts["peak MiB"], facts["updates"] = _apart(work.name, model, True)
-            return seconds
+    def ours() -> float:
+        seconds, facts["peak MiB"], facts["updates"] = _apart(work.name, model, True)
+        return seconds
 
-        def plain(model: str = model, facts: dict[str, object] = facts) -> float:
-            seconds, facts["plain peak MiB"], _ = _apart(work.name, model, False)
-            return seconds
+    def plain() -> float:
+        seconds, facts["plain peak MiB"], _ = _apart(work.name, model, False)
+        return seconds
 
-        note = "what the personalizer costs: ratio below 1; original and mined rows, the least epoch after the warm-up"
-        yield Comparison(f"{model}, personalized", "its plain epoch", ours, plain, note, facts)
+    note = "what the personalizer costs: ratio below 1; original and mined rows, the least epoch after the warm-up"
+    yield Comparison(f"{model}, personalized", "its plain epoch", ours, plain, note, facts)
 
 
 def _apart(data: str, model: str, weighs: bool) -> tuple[float, float, int]:

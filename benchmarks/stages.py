@@ -6,7 +6,7 @@ import math
 import statistics
 import tempfile
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from seqregen.training.log_sum_exp import log_sum_exp_scores
 from . import limits
 from .peers import environment
 from .peers.run import run_peer
-from .personalizer_cost import personalized_epoch
+from .personalizer_cost import MODELS, personalized_epoch
 from .published import cl4srec, decoder, fmlp, gnn, pair_search, regenerator, sasrec
 from .published.weights import published_from
 from .timing import Comparison, seconds_of
@@ -360,7 +360,7 @@ STAGES: dict[str, Callable[[Workload], Iterable[Comparison]]] = {
     "softmax": softmax_loss,
     "ranking": ranking,
     "metrics": metrics,
-    "personalizer": personalized_epoch,
+    **{f"personalizer_{model.lower()}": partial(personalized_epoch, model=model) for model in MODELS},
 }
 
 

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .embedding import is_accumulating
-from .linear import product
 
 __all__ = ["GRU", "TimeSteps", "time_steps"]
 
@@ -154,23 +153,26 @@ class _GRULayer(torch.autograd.Function):
         steps = ctx.steps
         n_first, width = steps.counts[0], states.shape[1]
         previous = states.index_select(0, steps.previous)
-        slopes, for_new = _slopes(previous, gates, remembered, n_first)
+        slopes = _slopes(previous, gates, remembered, n_first)
         update = gates[:, width : 2 * width]
-        gradient = gradients[0].clone(memory_format=torch.contiguous_format)
-        _run_back(gradient, slopes, for_new, update, recurrent, steps.counts)
-        for_recurrent = product(previous.T.contiguous(), slopes[n_first:].T).T
-        # The input goes into the new gate past the reset gate.
-        slopes[:, 2 * width :] = for_new
-        for_inputs = product(positions.T.contiguous(), slopes.T).T
-        for_positions = product(slopes, inputs.T) if ctx.needs_input_grad[0] else None
+        _run_back(gradients[0].clone(memory_format=torch.contiguous_format), slopes, update, recurrent, steps.counts)
+        reset_update, new = slopes[:, : 2 * width], slopes[:, 3 * width :]
+        for_inputs = torch.empty_like(inputs)
+        torch.mm(reset_update.T, positions, out=for_inputs[: 2 * width])
+        torch.mm(new.T, positions, out=for_inputs[2 * width :])
+        for_recurrent = slopes[n_first:, : 3 * width].T @ previous
+        for_positions = None
+        if ctx.needs_input_grad[0]:
+            for_positions = (reset_update @ inputs[: 2 * width]).addmm_(new, inputs[2 * width :])
         return for_positions, for_inputs, for_recurrent, None
 
 
 def _run(positions: Tensor, inputs: Tensor, recurrent: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     """States (n, h); reset, update and new gates (n, 3h); what the reset gate was multiplied with (n, h)."""
     width = recurrent.shape[1]
-    gates = product(positions, inputs)
+    gates = positions @ inputs.T
     states, remembered = gates.new_empty(len(gates), width), gates.new_empty(len(gates), width)
+    for_gates, for_new = recurrent[: 2 * width].T, recurrent[2 * width :].T
     opened, news = gates[:, : 2 * width].split(counts), gates[:, 2 * width :].split(counts)
     kept = remembered.split(counts)
     state = None
@@ -182,25 +184,23 @@ def _run(positions: Tensor, inputs: Tensor, recurrent: Tensor, counts: Sequence[
             torch.addcmul(new.tanh_(), update, new, value=-1, out=after)
         else:
             state = state[: len(after)]
-            former = product(state, recurrent)
-            memory.copy_(former[:, 2 * width :])
-            gate.add_(former[:, : 2 * width]).sigmoid_()
+            gate.addmm_(state, for_gates).sigmoid_()
+            torch.mm(state, for_new, out=memory)
             new.addcmul_(gate[:, :width], memory).tanh_()
             torch.lerp(new, state, gate[:, width:], out=after)
         state = after
     return states, gates, remembered
 
 
-def _slopes(previous: Tensor, gates: Tensor, remembered: Tensor, n_first: int) -> tuple[Tensor, Tensor]:
+def _slopes(previous: Tensor, gates: Tensor, remembered: Tensor, n_first: int) -> Tensor:
     """How much a state rises with what goes into each gate.
 
-    First through the former state, h columns each: into reset, into update, into the new gate; then into the new gate
-    past the reset gate.
+    Columns, h each: into reset, into update, into the new gate through the former state, into the new gate.
     """
     width = remembered.shape[1]
     reset, update, new = gates.split(width, 1)
-    slopes, for_new = gates.new_empty(len(gates), 3 * width), torch.empty_like(remembered)
-    for_reset, for_update, for_memory = slopes.split(width, 1)
+    slopes = gates.new_empty(len(gates), 4 * width)
+    for_reset, for_update, for_memory, for_new = slopes.split(width, 1)
     scratch = 1 - update
     torch.ops.aten.tanh_backward.grad_input(scratch, new, grad_input=for_new)
     torch.mul(for_new, reset, out=for_memory)
@@ -209,23 +209,20 @@ def _slopes(previous: Tensor, gates: Tensor, remembered: Tensor, n_first: int) -
     torch.neg(new[:n_first], out=scratch[:n_first])
     torch.sub(previous, new[n_first:], out=scratch[n_first:])
     torch.ops.aten.sigmoid_backward.grad_input(scratch, update, grad_input=for_update)
-    return slopes, for_new
+    return slopes
 
 
-def _run_back(
-    gradients: Tensor, slopes: Tensor, for_new: Tensor, update: Tensor, recurrent: Tensor, counts: Sequence[int]
-) -> None:
-    """Turn slopes into gradients of what goes into the gates, last step first; the first three are overwritten."""
+def _run_back(gradients: Tensor, slopes: Tensor, update: Tensor, recurrent: Tensor, counts: Sequence[int]) -> None:
+    """Turn slopes into gradients of what goes into the gates, last step first; both arguments are overwritten."""
     width = recurrent.shape[1]
-    of_states, of_gates, of_news = gradients.split(counts), slopes.split(counts), for_new.split(counts)
+    of_states, of_gates = gradients.split(counts), slopes.split(counts)
     updates = update.split(counts)
     for step in range(len(counts) - 1, -1, -1):
         of_state, of_gate = of_states[step], of_gates[step]
-        of_gate.view(-1, 3, width).mul_(of_state[:, None])
-        of_news[step].mul_(of_state)
+        of_gate.view(-1, 4, width).mul_(of_state[:, None])
         if step:
             before = of_states[step - 1][: len(of_state)]
-            before.addcmul_(of_state, updates[step]).add_(product(of_gate, recurrent.T))
+            before.addcmul_(of_state, updates[step]).addmm_(of_gate[:, : 3 * width], recurrent)
 
 
 def _differentiable_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
