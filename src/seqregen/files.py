@@ -71,12 +71,8 @@ def write_aside(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises
     ------
-    FileNotFoundError
-        The directory does not exist.
-    IsADirectoryError
-        ``path`` is a directory.
     OSError
-        ``path`` is a named pipe, a socket or a device: they are not replaced.
+        No file can be put in the place of ``path``: see :func:`check_replaceable`.
 
     Notes
     -----

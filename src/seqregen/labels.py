@@ -98,8 +98,8 @@ def read_labels(labels: Any, name: str) -> np.ndarray:
 
     Returns
     -------
-    ndarray of shape (n_labels,)
-        int64, float64 or object.
+    ndarray
+        As :func:`as_label_array` gives it.
 
     Raises
     ------

@@ -326,4 +326,5 @@ def test_as_the_recommender_of_the_whole_path(tiny, split):
 def test_a_personalizer_leaves_no_warning_behind(tiny, mined):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tiny(warmup_epochs=0).fit_transform(mined)
+        weighted = tiny(warmup_epochs=0).fit_transform(mined)
+    assert len(weighted) == len(mined)

@@ -283,7 +283,8 @@ def test_misspelt_settings_are_said(held_out):
 
 
 def test_settings_of_the_trainer_that_are_none_are_no_matter(held_out):
-    make(config={"loss_type": "CE", "train_neg_sample_args": None}, max_epochs=1).fit(held_out[0])
+    model = make(config={"loss_type": "CE", "train_neg_sample_args": None}, max_epochs=1).fit(held_out[0])
+    assert len(model.history_) == 1
 
 
 @pytest.mark.filterwarnings("ignore:.*stops on a plateau of the training loss:UserWarning")

@@ -210,6 +210,8 @@ def _config_class() -> type:
     from recbole.config import Config
 
     class QuietConfig(Config):
+        """RecBole's settings, without its patches of numpy and without a look at the command line."""
+
         def compatibility_settings(self) -> None:
             pass
 
