@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from .callers import stacklevel_of_caller
 from .labels import (
     LabelError,
     as_label_array,
@@ -25,10 +26,6 @@ from .ragged import offsets_from_lengths
 from .sequences import SequenceDataset
 
 __all__ = ["UnseenItemsWarning", "check_sequences", "encode_targets", "recode"]
-
-
-# Packages whose frames a warning passes over on its way to the line that it is about.
-_NOT_THE_USER = ("seqregen", "sklearn", "joblib")
 
 
 class UnseenItemsWarning(UserWarning):
@@ -134,7 +131,7 @@ def recode(dataset: SequenceDataset, vocabulary: np.ndarray, *, name: str = "X")
         f"{name} holds {len(unseen)} item(s) that were not seen in fit ({shown}); "
         f"their {len(lost)} occurrence(s) are ignored.",
         UnseenItemsWarning,
-        stacklevel=_stacklevel_of_caller(),
+        stacklevel=stacklevel_of_caller(),
     )
     kept_before = np.concatenate([[0], np.cumsum(known)])
     columns = {column: getattr(dataset, column) for column in ("weights", "timestamps", "domains")}
@@ -189,20 +186,9 @@ def encode_targets(y: Any, vocabulary: np.ndarray, n_rows: int) -> np.ndarray:
             f"misses: y holds {given!r} ({type(given).__name__}), the items are such as {known!r} "
             f"({type(known).__name__}).",
             UserWarning,
-            stacklevel=_stacklevel_of_caller(),
+            stacklevel=stacklevel_of_caller(),
         )
     return codes
-
-
-def _stacklevel_of_caller() -> int:
-    """The ``stacklevel`` that makes a warning of the calling function point at the user's own line.
-
-    However deep in this package it is raised, and if scikit-learn or joblib stand between.
-    """
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_USER:
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def _convert(sequences: Any, name: str) -> SequenceDataset:

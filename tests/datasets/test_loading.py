@@ -82,6 +82,13 @@ def test_every_known_file_names_its_fetcher(monkeypatch):
     assert fetched == list(FILES)
 
 
+def test_warnings_point_at_who_loads(tmp_path):
+    (tmp_path / "data.txt").write_text("1 2 3\n4 x 5 6\n")
+    with pytest.warns(UserWarning, match="all items are read as text") as seen:
+        load_sequences(tmp_path / "data.txt")
+    assert seen[0].filename == __file__
+
+
 def test_a_pipe_is_read_like_a_file(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -21,6 +21,12 @@ peer = pytest.importorskip("recbole_peer")
 pytestmark = pytest.mark.skipif(not peer.RECBOLE_READS_FILES, reason="RecBole's data sets need numpy 1")
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """RecBole's trainer writes logs where it is started."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def sequences():
     data = make_sequences(n_sequences=80, n_items=30, random_state=1)

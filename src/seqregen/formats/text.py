@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..callers import stacklevel_of_caller
 from ..files import write_aside
 from ..labels import build_vocabulary, is_missing
 from ..ragged import offsets_from_lengths
@@ -23,8 +24,6 @@ _MOST_DIGITS = 18
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUMBER = re.compile(r"-?\d+")
 _MISSING = {"nan", "none", "null", "na", "<na>"}
-# Where a warning points: at the caller of read_text.
-_OUTSIDE = 3
 
 
 def read_text(path: str | os.PathLike, *, first_domain: int | None = None) -> SequenceDataset:
@@ -106,7 +105,7 @@ def _check_layout(text: np.ndarray, counts: np.ndarray, users: np.ndarray, shown
             f"{shown!r} has one item in every line, and users that come again: each line is read as a row of its own. "
             "Where a line is one interaction, read it with pandas, and SequenceDataset.from_frame.",
             UserWarning,
-            stacklevel=_OUTSIDE,
+            stacklevel=stacklevel_of_caller(),
         )
 
 
@@ -124,7 +123,7 @@ def _check_kinds(labels: np.ndarray, lines: np.ndarray, shown: str) -> None:
     warnings.warn(
         f"{where} is no integer, as {np.count_nonzero(~other)} others are: all items are read as text.",
         UserWarning,
-        stacklevel=_OUTSIDE,
+        stacklevel=stacklevel_of_caller(),
     )
 
 
@@ -264,7 +263,9 @@ def user_tokens(dataset: SequenceDataset) -> np.ndarray:
         # Rows that were added have no user.
         if len(set(known)) < len(known):
             warnings.warn(
-                "some rows are of one user: rows are numbered from 1 in place of users.", UserWarning, stacklevel=3
+                "some rows are of one user: rows are numbered from 1 in place of users.",
+                UserWarning,
+                stacklevel=stacklevel_of_caller(),
             )
     return np.arange(1, len(dataset) + 1)
 

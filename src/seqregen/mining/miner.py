@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences
 from ..pairs import PatternPairs
 from ..parameters import check_choice, check_integer, draw_seed
@@ -283,7 +284,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
                 f"no pattern of two or more items within window={self.window} is held by "
                 f"min_support={self.min_support} of the {len(originals)} original rows.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=stacklevel_of_caller(),
             )
         self._say(f"{len(table):,} patterns in {len(originals):,} sequences{_by_length(table.lengths)}")
         return table

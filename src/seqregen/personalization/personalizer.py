@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.base import MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences, check_weights
 from ..parameters import check_choice, check_integer, check_real, remember_columns
 from ..sequences import Origin, SequenceDataset
@@ -352,7 +353,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
                 "DatasetPersonalizer: there are no mined or regenerated rows; weights are learnt for the "
                 f"{len(data)} original row(s). Regenerate first to weigh added rows: PatternMiner, DatasetRegenerator.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=stacklevel_of_caller(),
             )
         settings = self._settings(data)
         companion = Personalization(settings)
@@ -377,14 +378,16 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
             if self.n_skipped_ == 0:
                 what = f"training stopped after {len(self.history_)} epoch(s), before the first update"
             warnings.warn(
-                f"DatasetPersonalizer learnt nothing, and its weights mean nothing: {what}.", UserWarning, stacklevel=3
+                f"DatasetPersonalizer learnt nothing, and its weights mean nothing: {what}.",
+                UserWarning,
+                stacklevel=stacklevel_of_caller(),
             )
         elif self.recommender_.best_epoch_ < self.warmup_epochs and self.warmup_epochs:
             warnings.warn(
                 f"DatasetPersonalizer: the model was best in epoch {self.recommender_.best_epoch_ + 1}, within the "
                 f"warm-up of {self.warmup_epochs} epoch(s), before weights were learnt. Lower warmup_epochs.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=stacklevel_of_caller(),
             )
 
     # Weights

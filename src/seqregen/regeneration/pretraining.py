@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..callers import stacklevel_of_caller
 from ..mining.matching import match_patterns
 from ..mining.trie import PatternTrie
 from ..model_selection import hold_out_last
@@ -53,7 +54,7 @@ def pretrained_vectors(data: SequenceDataset, *, seed: int, loss: str, **setting
             "DatasetRegenerator: without their last items, which are held out to stop on, no row is long enough to "
             "pretrain item vectors on; they start at random. Say so with item_embeddings=None.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=stacklevel_of_caller(),
         )
         return None
     # To start from, these vectors do as well as those of the default negatives, for half the time.

@@ -13,6 +13,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences
 from ..mining import PatternMiner
 from ..nn import initialize
@@ -259,7 +260,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         device = resolve_device(self.device)
         data = check_sequences(X, require_items=True)
         remember_columns(self, X)
-        check_checkpoint_dir(self, stacklevel=3)
+        check_checkpoint_dir(self)
         seeds = np.random.SeedSequence(draw_seed(self.random_state)).generate_state(4)
         self.decoding_seed_ = int(seeds[0])
         self.vocabulary_ = data.vocabulary
@@ -280,7 +281,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
                 "DatasetRegenerator found no (sequence -> pattern) pair to learn from, so nothing is regenerated: no "
                 "pattern has enough support. Lower PatternMiner's min_support, widen its window, or give more rows.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=stacklevel_of_caller(),
             )
             return self
         network = self._make_network(data, int(seeds[2]))

@@ -13,6 +13,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences, check_weights
 from ..model_selection import append_validation, hold_out_last
 from ..nn import initialize, product, seeded_torch
@@ -332,7 +333,7 @@ class SequentialRecommender(Ranker):
             "Better: leave_one_out(sequences, validation=True) before regenerating, or RegeneratedRecommender, "
             "which holds each row's last item out by itself.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=stacklevel_of_caller(),
         )
         return data, None
 

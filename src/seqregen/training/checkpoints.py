@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..callers import stacklevel_of_caller
 from ..files import write_aside
 
 __all__ = ["CheckpointFile", "check_checkpoint_dir", "fingerprint"]
@@ -29,7 +30,7 @@ def fingerprint(*parts: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def check_checkpoint_dir(estimator: Any, stacklevel: int = 4) -> None:
+def check_checkpoint_dir(estimator: Any) -> None:
     """Refuse a path that is no directory, before anything is trained; warn where no fit would find its checkpoint."""
     if estimator.checkpoint_dir is None:
         return
@@ -43,7 +44,7 @@ def check_checkpoint_dir(estimator: Any, stacklevel: int = 4) -> None:
             f"{type(estimator).__name__}: with random_state=None every fit draws another seed and begins anew, "
             "whatever lies in checkpoint_dir. Give an integer random_state to go on.",
             UserWarning,
-            stacklevel=stacklevel,
+            stacklevel=stacklevel_of_caller(),
         )
 
 

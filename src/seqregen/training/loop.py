@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from ..callers import stacklevel_of_caller
 from ..nn import RandomMasks, accumulating_gradients, use_masks
 from .averaging import WeightAverage
 from .checkpoints import CheckpointFile
@@ -306,7 +307,7 @@ class _Run:
         warnings.warn(
             f"{error} Training stopped; the weights of epoch {self.result.best_epoch + 1} are kept.",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=stacklevel_of_caller(),
         )
 
     def save(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...callers import stacklevel_of_caller
 from ...metrics import ndcg_at_k
 from ...metrics.full_ranking import rank_targets_in_blocks
 from ...parameters import check_choice
@@ -159,7 +160,9 @@ class RecBoleTarget(SequentialRecommender):
         model_class = find_model(self.model)
         settings, unknown = read_settings(model_class, self.config, self.max_length)
         if unknown:
-            warnings.warn(unknown_settings_message(model_class, unknown, settings), UserWarning, stacklevel=4)
+            warnings.warn(
+                unknown_settings_message(model_class, unknown, settings), UserWarning, stacklevel=stacklevel_of_caller()
+            )
 
     def _hold_out(self, data: SequenceDataset) -> tuple[SequenceDataset, SequenceDataset | None]:
         if self.loss == "library" and data.weights is not None and np.any(data.weights != 1):
@@ -168,7 +171,7 @@ class RecBoleTarget(SequentialRecommender):
                 "the weights are ignored. Choose one of the other losses to honour them, such as "
                 "loss='sampled_softmax'.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=stacklevel_of_caller(),
             )
         return super()._hold_out(data)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...callers import stacklevel_of_caller
 from ...inputs import check_sequences
 from ...parameters import draw_seed, remember_columns
 from ...sequences import SequenceDataset
@@ -158,7 +159,7 @@ class RecToolsTarget(Ranker):
                 f"RecToolsTarget: the weights are passed as RecTools' column 'weight'; whether and how "
                 f"{type(self.model).__name__} reads them is its own.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=stacklevel_of_caller(),
             )
         from rectools.dataset import Dataset
 
