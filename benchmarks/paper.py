@@ -11,7 +11,7 @@ import numpy as np
 
 from .published.tables import MODELS, PAPER, ROWS
 from .store import DATASETS, METRICS, Store
-from .tables import markdown
+from .tables import markdown, short
 
 __all__ = [
     "SWEEPS",
@@ -109,7 +109,7 @@ def _newest_cost(results: Path, model: str) -> dict[str, Any] | None:
 def other_data_table() -> str:
     """Table 6: the paper's NDCG@20 on two data sets of which there is no run here."""
     rows = [
-        [dataset, model, *(_short(scores[row]) for row in ROWS)]
+        [dataset, model, *(short(scores[row]) for row in ROWS)]
         for dataset, metrics in PAPER["table6"].items()
         for model, scores in metrics["ndcg@20"].items()
     ]
@@ -187,9 +187,5 @@ def _mean(seeds: dict[int, dict[str, Any]], metric: str) -> float | None:
 
 def _beside(ours: float | None, theirs: float | None) -> str:
     """Ours, and theirs in brackets; a dash for a run that there is not."""
-    bracket = "" if theirs is None else f" ({_short(theirs)})"
-    return f"{'-' if ours is None else _short(ours)}{bracket}"
-
-
-def _short(share: float) -> str:
-    return f"{share:.4f}".removeprefix("0")
+    bracket = "" if theirs is None else f" ({short(theirs)})"
+    return f"{'-' if ours is None else short(ours)}{bracket}"

@@ -21,6 +21,7 @@ __all__ = [
     "models_table",
     "published_gain",
     "regeneration_table",
+    "short",
 ]
 
 # The row of Table 3 that a variant is measured against.
@@ -51,11 +52,12 @@ def markdown(heading: Iterable[object], rows: Iterable[Iterable[object]]) -> str
 
 def mean_and_deviation(values: list[float]) -> str:
     """Over seeds; one seed has no deviation."""
-    deviation = f" ± {_short(np.std(values, ddof=1))}" if len(values) > 1 else ""
-    return f"{_short(np.mean(values))}{deviation}"
+    deviation = f" ± {short(np.std(values, ddof=1))}" if len(values) > 1 else ""
+    return f"{short(np.mean(values))}{deviation}"
 
 
-def _short(share: Any) -> str:
+def short(share: Any) -> str:
+    """Four digits behind the point, and none before it."""
     return f"{share:.4f}".removeprefix("0")
 
 
@@ -78,7 +80,7 @@ def models_table(store: Store, dataset: str) -> str:
         if recipe.endswith("-bce"):
             published = PAPER["table3"][model]["backbone"][dataset]["ndcg@20"]
             ours = np.mean([record["test"]["ndcg@20"] for record in seeds.values()])
-            known = f"{_short(published)} (ours {100 * (ours / published - 1):+.0f} %)"
+            known = f"{short(published)} (ours {100 * (ours / published - 1):+.0f} %)"
         epochs = " ".join(str(record["best_epoch"] + 1) for record in seeds.values())
         minutes = np.mean([record["fit_seconds"] for record in seeds.values()]) / 60
         rows.append([recipe, len(seeds), *_cells(seeds), known, epochs, f"{minutes:.1f}"])

@@ -109,10 +109,8 @@ def test_a_failed_fit_leaves_what_was_fitted(tiny, mined, split):
 
 def test_original_rows_alone_work_and_it_says_so(tiny, split):
     X, _ = split
-    with pytest.warns(
-        UserWarning, match="no mined or regenerated rows; weights are learnt for the 60 original"
-    ) as seen:
-        personalizer = tiny()
+    personalizer = tiny()
+    with pytest.warns(UserWarning, match="no mined or regenerated rows; weights are learnt for the 60 orig") as seen:
         personalizer.fit_transform(X)
     assert {warning.filename for warning in seen} == {__file__}
     assert personalizer.n_updates_ > 0

@@ -31,7 +31,7 @@ _FEWEST_IN_PRODUCT = 1 << 21
 def _onednn_product() -> Callable[[Tensor, Tensor, Tensor | None], Tensor] | None:
     """oneDNN's ``values @ weight.T + bias``; None where this build of torch has none that gives the right answer."""
 
-    def product(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def onednn(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return torch.ops.mkldnn._linear_pointwise(values, weight, bias, "none", [], "")
 
     if not torch.backends.mkldnn.is_available():
@@ -39,18 +39,18 @@ def _onednn_product() -> Callable[[Tensor, Tensor, Tensor | None], Tensor] | Non
     # The operator is torch's own but not documented, so it has to show that it still is what it was.
     values, weight, bias = torch.arange(12.0).view(4, 3), torch.arange(6.0).view(3, 2).T, torch.ones(2)
     try:
-        answer = product(values, weight, bias)
+        answer = onednn(values, weight, bias)
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
         return None
-    return product if torch.equal(answer, functional.linear(values, weight, bias)) else None
+    return onednn if torch.equal(answer, functional.linear(values, weight, bias)) else None
 
 
 class _OneDNNLinear(torch.autograd.Function):
     @staticmethod
     def forward(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        product = _onednn_product()
-        assert product is not None
-        return product(values, weight, bias)
+        onednn = _onednn_product()
+        assert onednn is not None
+        return onednn(values, weight, bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
@@ -62,17 +62,17 @@ class _OneDNNLinear(torch.autograd.Function):
         values, weight = ctx.saved_tensors
         rows = values.reshape(-1, values.shape[-1])
         gradient = gradients[0].reshape(-1, weight.shape[0])
-        product = _onednn_product()
-        if product is None or torch.is_grad_enabled():
+        onednn = _onednn_product()
+        if onednn is None or torch.is_grad_enabled():
             # What is differentiated once more has to be made of operations that can be differentiated.
             of_values, of_weight = _again(gradient, weight.T), _again(gradient.T, rows.T)
         else:
-            of_values = product(gradient, weight.T.contiguous(), None)
+            of_values = onednn(gradient, weight.T.contiguous(), None)
             # oneDNN wants its left side contiguous: the narrower one is copied.
             if gradient.shape[1] > rows.shape[1]:
-                of_weight = product(rows.T.contiguous(), gradient.T, None).T
+                of_weight = onednn(rows.T.contiguous(), gradient.T, None).T
             else:
-                of_weight = product(gradient.T.contiguous(), rows.T, None)
+                of_weight = onednn(gradient.T.contiguous(), rows.T, None)
         return of_values.view_as(values), of_weight, gradient.sum(0)
 
 
@@ -143,9 +143,9 @@ def product(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     # oneDNN takes a thousand times as long for a part of a matrix; a copy is for the caller to make.
     whole = values.is_contiguous() and (weight.is_contiguous() or weight.T.is_contiguous())
     if whole and values.numel() * len(weight) >= _FEWEST_IN_PRODUCT and _is_for_onednn(values, weight):
-        found = _onednn_product()
-        assert found is not None
-        return found(values, weight, bias)
+        onednn = _onednn_product()
+        assert onednn is not None
+        return onednn(values, weight, bias)
     return functional.linear(values, weight, bias)
 
 

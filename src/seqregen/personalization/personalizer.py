@@ -54,7 +54,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         much as several of the model.
     n_neumann_terms : int, default=1
         K, highest power in the truncated series of the inverse Hessian (published: 3). Each costs a product with the
-        Hessian, which takes as long as two steps of the model.
+        Hessian, which takes about as long as two steps of the model.
     neumann_step : float or None, default=None
         Step of the series; published settings are 1e-1, 1e-2 and 1e-3, which the paper does not name. None measures the
         curvature in every update.

@@ -167,24 +167,17 @@ def train(
                 begin_epoch(epoch)
             try:
                 mean_loss = _one_epoch(run, batches, loss, np.random.SeedSequence([seed, epoch]), bar)
+                record = {"epoch": epoch, "loss": mean_loss, "seconds": time.perf_counter() - started}
+                with run.weights_to_keep():
+                    run.record(record | ({} if outer is None else outer.record()) | _evaluated(run, evaluate))
             except TrainingDivergedError as error:
                 run.stop_diverged(error)
                 break
-            record = {"epoch": epoch, "loss": mean_loss, "seconds": time.perf_counter() - started}
-            if outer is not None:
-                record |= outer.record()
-            with run.weights_to_keep():
-                if evaluate is not None:
-                    try:
-                        record |= _evaluated(run, evaluate)
-                    except TrainingDivergedError as error:
-                        run.stop_diverged(error)
-                        break
-                run.record(record)
             run.save_if_due()
             release_unused_memory()
             bar.set_description(f"{plan.name} epoch {epoch + 1}")
-            bar.set_postfix({name: f"{record[name]:.4f}" for name in run.shown if name in record})
+            shown = run.result.history[-1]
+            bar.set_postfix({name: f"{shown[name]:.4f}" for name in run.shown if name in shown})
     return run.close()
 
 
@@ -218,7 +211,9 @@ def _one_epoch(run: _Run, batches: Callable, loss: Callable, seed: np.random.See
     return mean
 
 
-def _evaluated(run: _Run, evaluate: Callable[[], dict[str, float]]) -> dict[str, float]:
+def _evaluated(run: _Run, evaluate: Callable[[], dict[str, float]] | None) -> dict[str, float]:
+    if evaluate is None:
+        return {}
     run.network.eval()
     started = time.perf_counter()
     try:
