@@ -15,8 +15,10 @@ from small_modules import BothWays, LeftPadded, Recurrent
 
 from seqregen import DatasetPersonalizer, Origin, PatternMiner, RegeneratedRecommender, SequenceDataset
 from seqregen.model_selection import LeaveLastOut
+from seqregen.personalization import applying
 from seqregen.ragged import position_in_row
 from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, TorchTarget
+from seqregen.training import NextItemRows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*within the warm-up of:UserWarning")
 
@@ -132,6 +134,22 @@ def test_rows_longer_than_the_model_reads_get_weights_everywhere(tiny, mined):
 
 
 # Modes
+
+
+def test_the_size_of_a_block_changes_no_weight(tiny, mined, monkeypatch):
+    personalizer = tiny().fit(mined)
+    expected = personalizer.transform(mined).weights
+    n_targets = []
+
+    def batch(rows, chosen, device, _batch=NextItemRows.batch):
+        n_targets.append(rows.lengths[chosen].sum())
+        return _batch(rows, chosen, device)
+
+    monkeypatch.setattr(NextItemRows, "batch", batch)
+    monkeypatch.setattr(applying, "_TARGETS_AT_ONCE", 7)
+    np.testing.assert_allclose(personalizer.transform(mined).weights, expected, rtol=1e-6)
+    assert sum(n_targets) == mined.n_interactions - len(mined)
+    assert max(n_targets) <= 7 + personalizer.recommender_.max_length
 
 
 def test_trained_jointly_the_weights_collapse(tiny, mined):

@@ -8,12 +8,13 @@ import torch
 from ..ragged import offsets_from_lengths, position_in_row
 from ..sequences import SequenceDataset
 from ..targets.network import NextItemNetwork
-from ..targets.ranker import ROWS_AT_ONCE
 from ..training import NextItemRows
 from .weighting import WeightingNetwork, origin_codes
 
 __all__ = ["position_weights"]
 
+# As many as two usual batches of training have, so that weighing takes no more memory than training.
+_TARGETS_AT_ONCE = 4096
 # Weights lie between 0 and 1; rounded to float32 they must not become either.
 _LOWEST = np.finfo(np.float32).tiny
 _HIGHEST = np.nextafter(np.float32(1), np.float32(0))
@@ -44,9 +45,8 @@ def position_weights(
     pieces = _pieces(dataset, max_length)
     origins = np.repeat(dataset.origin, dataset.lengths)
     device, table = next(network.parameters()).device, network.item_table()
-    order = np.argsort(pieces.lengths, kind="stable")
-    for first in range(0, len(order), ROWS_AT_ONCE):
-        batch = pieces.batch(order[first : first + ROWS_AT_ONCE], device)
+    for chosen in _blocks_of_like_length(pieces.lengths):
+        batch = pieces.batch(chosen, device)
         assert batch.targets is not None
         assert batch.places is not None
         read = origin_codes(origins[batch.places], device)
@@ -54,6 +54,13 @@ def position_weights(
         found = weighting.expected(inputs).cpu().numpy().astype(np.float32)
         weights[batch.places] = found.clip(_LOWEST, _HIGHEST)
     return weights
+
+
+def _blocks_of_like_length(lengths: np.ndarray) -> list[np.ndarray]:
+    """Numbers of the rows, those of like length together, so many a block that their targets are about as many."""
+    order = np.argsort(lengths, kind="stable")
+    block = np.cumsum(lengths[order]) // _TARGETS_AT_ONCE
+    return [chosen for chosen in np.split(order, np.flatnonzero(np.diff(block)) + 1) if len(chosen)]
 
 
 def _pieces(dataset: SequenceDataset, max_length: int) -> NextItemRows:
