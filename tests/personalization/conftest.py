@@ -35,6 +35,7 @@ PUBLISHED = {
     "noise": True,
     "optimizer": "sgd",
     "dev": "train",
+    "train_batch_size": None,
 }
 
 

@@ -182,7 +182,7 @@ def test_nothing_to_hold_out(tiny, mined):
         ("detach_states", None),
         ("normalize", "batch"), ("learning_rate", 0), ("momentum", 1), ("weight_decay", -1), ("clip_norm", 0),
         ("skip_norm", -1), ("dev", "validation"), ("optimizer", "rmsprop"), ("held_out_share", 1),
-        ("dev_batch_size", 0), ("warmup_epochs", None),
+        ("dev_batch_size", 0), ("train_batch_size", 0), ("train_batch_size", "quarter"), ("warmup_epochs", None),
         ("neumann_scaled", 2), ("neumann_tolerance", -1),
     ],
 )  # fmt: skip

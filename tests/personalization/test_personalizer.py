@@ -182,6 +182,7 @@ def test_no_terms_are_the_first_order_rule(tiny, mined):
         {"dev": "original"},
         {"dev": "held_out", "held_out_share": 0.2},
         {"dev_batch_size": 4},
+        {"train_batch_size": 4},
         {"neumann_step": None, "neumann_scaled": True},
         {"neumann_step": 0.5, "neumann_tolerance": 0.9},
         {"temperature_schedule": "exponential", "temperature_decay": 0.5},
@@ -259,6 +260,12 @@ def test_refitting_trains_the_weights_again(tiny, mined):
     assert personalizer.recommender_.refit_history_[-1]["updates"] == personalizer.n_updates_ > 0
 
 
+def test_half_a_batch_is_half_of_the_recommenders(tiny, mined):
+    half = tiny(train_batch_size="half").fit(mined)
+    assert half.recommender.batch_size % 2 == 0
+    assert_same(half, tiny(train_batch_size=half.recommender.batch_size // 2).fit(mined))
+
+
 def test_the_reference_is_the_published_script():
     published = DatasetPersonalizer.reference(SASRec.reference()).get_params(deep=False)
     expected = {
@@ -267,6 +274,7 @@ def test_the_reference_is_the_published_script():
         "temperature": 10.0, "temperature_schedule": "weight_decay", "temperature_floor": 1.0, "noise": True,
         "detach_states": False, "normalize": "count", "learning_rate": 1e-3, "momentum": 0.9, "weight_decay": 1e-3,
         "clip_norm": 10.0, "optimizer": "sgd", "dev": "train", "dev_batch_size": None,
+        "train_batch_size": None,
     }  # fmt: skip
     assert {name: published[name] for name in expected} == expected
     assert DatasetPersonalizer.reference(SASRec(embedding_dim=32), momentum=0.5).momentum == 0.5

@@ -115,6 +115,9 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         Share of the original rows that "held_out" and "held_out_items" keep, one row at least.
     dev_batch_size : int, optional
         Rows of the unweighted loss in an update; default the recommender's ``batch_size`` (published).
+    train_batch_size : int, "half" or None, default="half"
+        Rows of the weighted loss in an update, which is differentiated twice and takes most of the memory. "half" is
+        half of the recommender's ``batch_size``, None all of it (published).
 
     Attributes
     ----------
@@ -185,6 +188,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         dev: str = "held_out_items",
         held_out_share: float = 0.05,
         dev_batch_size: int | None = None,
+        train_batch_size: int | str | None = "half",
     ) -> None:
         self.recommender = recommender
         self.optimize = optimize
@@ -213,6 +217,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         self.dev = dev
         self.held_out_share = held_out_share
         self.dev_batch_size = dev_batch_size
+        self.train_batch_size = train_batch_size
 
     @classmethod
     def reference(cls, recommender: Any, **changes: Any) -> Self:
@@ -250,6 +255,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
             "optimizer": "sgd",
             "learning_rate": 1e-3,
             "dev": "train",
+            "train_batch_size": None,
             "hidden_dim": getattr(recommender, "embedding_dim", 64),
         }
         return cls(recommender, **(published | changes))
@@ -268,6 +274,13 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         for name in ("n_neumann_terms", "warmup_epochs"):
             check_integer(self, name, 0)
         check_integer(self, "dev_batch_size", 1, none=True)
+        if isinstance(self.train_batch_size, str) and self.train_batch_size != "half":
+            raise ValueError(
+                "DatasetPersonalizer: train_batch_size must be an integer >= 1, 'half' or None; got "
+                f"{self.train_batch_size!r}."
+            )
+        if self.train_batch_size != "half":
+            check_integer(self, "train_batch_size", 1, none=True)
         if self.neumann_step is not None:
             check_real(self, "neumann_step", 0, open_low=True)
         for name in ("temperature", "temperature_floor", "learning_rate"):

@@ -57,6 +57,7 @@ class PersonalizationSettings:
     dev: str
     held_out_share: float
     dev_batch_size: int | None
+    train_batch_size: int | str | None
 
     @property
     def holds_out(self) -> bool:
@@ -322,7 +323,10 @@ class _Join:
     def hypergradient(self, random: np.random.Generator) -> Sequence[Tensor | None]:
         """One gradient of each outer parameter, from one batch of either level."""
         size = self.original.batch_size
-        return self._hypergradient_of(self.settings.dev_batch_size or size, size, random)
+        n_train = self.settings.train_batch_size or size
+        if n_train == "half":
+            n_train = (size + 1) // 2
+        return self._hypergradient_of(self.settings.dev_batch_size or size, int(n_train), random)
 
     def cool(self) -> None:
         """Lower the temperature by its schedule, behind an update."""
