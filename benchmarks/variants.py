@@ -66,24 +66,54 @@ class RowMaker:
 
     def regenerated(self, name: str = "regenerated", **settings: Any) -> sr.SequenceDataset:
         """Original, mined and regenerated rows; what an earlier run made is taken, a fit that was stopped goes on."""
+        regenerator = sr.DatasetRegenerator(
+            **({"max_epochs": REGENERATOR_EPOCHS} | settings),
+            random_state=self.seed,
+            checkpoint_dir=self.cache / "checkpoints",
+            verbose=True,
+        )
+        return self._made(
+            name,
+            regenerator,
+            lambda: self.mined,
+            lambda: {"regenerator": vars(regenerator.report_), "regenerator_history": regenerator.history_},
+        )
+
+    def taught(self, name: str = "taught", **settings: Any) -> sr.SequenceDataset:
+        """Original rows, and rows that a teacher continued; kept for other runs, as regenerated ones are."""
+        teacher = sr.targets.SASRec(
+            refit=True, random_state=self.seed, checkpoint_dir=self.cache / "checkpoints", verbose=True
+        )
+        regenerator = sr.TeacherRegenerator(teacher, **settings, random_state=self.seed, verbose=True)
+        return self._made(
+            name,
+            regenerator,
+            lambda: self.original,
+            lambda: {
+                "regenerator": regenerator.get_params(deep=False) | {"teacher": type(teacher).__name__},
+                "regenerator_history": regenerator.teacher_.history_,
+            },
+        )
+
+    def _made(
+        self,
+        name: str,
+        regenerator: Any,
+        rows: Callable[[], sr.SequenceDataset],
+        facts: Callable[[], dict[str, Any]],
+    ) -> sr.SequenceDataset:
         kept = self.cache / f"{self.dataset}-{name}-{self.seed}.parquet"
         notes = kept.with_suffix(".json")
         if not notes.exists():
-            regenerator = sr.DatasetRegenerator(
-                **({"max_epochs": REGENERATOR_EPOCHS} | settings),
-                random_state=self.seed,
-                checkpoint_dir=self.cache / "checkpoints",
-                verbose=True,
-            )
+            given = rows()
             started = time.perf_counter()
-            regenerator.fit(self.mined)
+            regenerator.fit(given)
             fitted = time.perf_counter()
-            regenerator.transform(self.mined).to_parquet(kept)
+            regenerator.transform(given).to_parquet(kept)
             made = {
                 "regenerator_fit_seconds": fitted - started,
                 "regenerator_transform_seconds": time.perf_counter() - fitted,
-                "regenerator": vars(regenerator.report_),
-                "regenerator_history": regenerator.history_,
+                **facts(),
             }
             with write_aside(notes) as aside:
                 aside.write_text(json.dumps(made))
@@ -161,6 +191,8 @@ VARIANTS: dict[str, Variant] = {
     "mined": Variant("original + mined", lambda maker: maker.mined),
     "original_regenerated": Variant("original + regenerated", _without_mined),
     "regenerated": Variant("original + mined + regenerated (DR4SR)", lambda maker: maker.regenerated()),
+    # Rows that a SASRec under the default loss continued: not DR4SR's, but what they have to beat.
+    "taught": Variant("original + continued by a teacher", lambda maker: maker.taught()),
     "balanced": Variant("DR4SR, gate balanced", lambda maker: maker.regenerated("balanced", gate_balance_weight=1.0)),
     **{
         f"memories_{count}": Variant(

@@ -13,6 +13,7 @@ _LOCATIONS = {
     "Origin": "sequences",
     "PatternMiner": "mining",
     "DatasetRegenerator": "regeneration",
+    "TeacherRegenerator": "regeneration",
     "DatasetPersonalizer": "personalization",
     "RegeneratedRecommender": "recommender",
 }

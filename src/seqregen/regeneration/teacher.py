@@ -1,0 +1,191 @@
+"""TeacherRegenerator: rows that end with what a trained recommender expects, for other recommenders to learn from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from ..inputs import check_sequences
+from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
+from ..ragged import position_in_row
+from ..sequences import Origin, SequenceDataset
+from ..targets import SASRec
+from ..targets.base import columns_of
+from .continuing import DrawingSettings, continued
+
+__all__ = ["TeacherRegenerator"]
+
+
+class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+    """Continue every sequence with items that a trained recommender expects next (distillation by data).
+
+    A teacher, by default a SASRec under a strong loss, is trained on the original rows. From each row it is then asked
+    for an item at random, by its own probabilities, then for another one behind that, and so on. The source row and
+    what was drawn behind it are a new row, whose drawn items alone are training targets. Whatever learns
+    from the rows learns what the teacher knows, without sharing its loss, architecture or library: it is meant for
+    models that are weaker than the teacher. One that is as strong learns nothing but the noise of the draws.
+
+    ``transform`` returns the rows that it is given and adds the new ones behind them.
+
+    Parameters
+    ----------
+    teacher : recommender, optional
+        Anything that trains on a SequenceDataset and has ``score_blocks``: the targets and adapters of this library.
+        Its scores are read as logarithms of probabilities, which the softmax losses make them. Default
+        ``SASRec(refit=True)`` with this ``random_state`` and ``verbose``.
+    n_items : int, default=10
+        Items drawn behind each row.
+    n_copies : int, default=1
+        New rows a source row, each drawn anew.
+    temperature : float, default=1.0
+        What scores are divided by. Below 1 likely items are drawn more often than the teacher expects them.
+    top_k : int, optional
+        Draw among so many best items only; default all.
+    weight : float, default=1.0
+        Weight of each drawn item as a training target; other items of the new rows have 0. At least 0.
+    exclude_history : bool, default=True
+        Whether items that a row has already are never drawn, as they are never recommended.
+    random_state : int, RandomState instance or None, default=None
+    verbose : bool, default=False
+        Progress bars.
+
+    Attributes
+    ----------
+    teacher_ : recommender
+        Fitted on the original rows.
+    vocabulary_ : ndarray of shape (n_items,)
+
+    See Also
+    --------
+    DatasetRegenerator : the published regenerator.
+
+    Notes
+    -----
+    Not part of DR4SR. ``X.validation`` is never read: the teacher stops early on the last items of the rows
+    themselves. Items that the rows of ``fit`` lack are never drawn.
+
+    A recommender that heeds no weights trains on the source rows once more for each copy.
+
+    Examples
+    --------
+    >>> import seqregen as sr
+    >>> data = sr.datasets.make_sequences(n_sequences=100, n_items=30, random_state=0)
+    >>> teacher = sr.targets.SASRec(embedding_dim=8, max_epochs=4, batch_size=32, random_state=0)
+    >>> regenerated = sr.TeacherRegenerator(teacher, n_items=3, random_state=0).fit_transform(data)
+    >>> len(regenerated), regenerated.n_original
+    (200, 100)
+    >>> regenerated.lengths[100] == data.lengths[0] + 3
+    True
+    """
+
+    def __init__(
+        self,
+        teacher: Any = None,
+        *,
+        n_items: int = 10,
+        n_copies: int = 1,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        weight: float = 1.0,
+        exclude_history: bool = True,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.teacher = teacher
+        self.n_items = n_items
+        self.n_copies = n_copies
+        self.temperature = temperature
+        self.top_k = top_k
+        self.weight = weight
+        self.exclude_history = exclude_history
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _check_parameters(self) -> None:
+        check_integer(self, "n_items", 1)
+        check_integer(self, "n_copies", 1)
+        check_integer(self, "top_k", 1, none=True)
+        check_real(self, "temperature", 0, open_low=True)
+        check_real(self, "weight", 0)
+        check_choice(self, "exclude_history", (True, False))
+        is_recommender = hasattr(self.teacher, "score_blocks") and not isinstance(self.teacher, type)
+        if self.teacher is not None and not is_recommender:
+            raise TypeError(
+                "TeacherRegenerator: teacher must be a recommender, an instance that has score_blocks, or None; got "
+                f"{self.teacher!r}."
+            )
+
+    def fit(self, X: Any, y: Any = None) -> TeacherRegenerator:
+        """Train the teacher.
+
+        Parameters
+        ----------
+        X : array-like of sequences, or SequenceDataset
+            Its original rows are read, its validation items are not.
+        y : ignored
+            Present for scikit-learn's conventions; never read.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            The teacher is no recommender.
+        ValueError
+            No original row has two items.
+        """
+        self._check_parameters()
+        data = check_sequences(X, require_items=True)
+        remember_columns(self, X)
+        originals = data.originals().replace(validation=None, pairs=None)
+        if originals.lengths.max(initial=0) < 2:
+            raise ValueError(
+                "TeacherRegenerator: a teacher learns from rows of two items or more, and none of the "
+                f"{len(originals)} original sample(s) is one{columns_of(X)}."
+            )
+        training_seed, self.drawing_seed_ = (
+            int(seed >> 1) for seed in np.random.SeedSequence(draw_seed(self.random_state)).generate_state(2)
+        )
+        if self.teacher is None:
+            self.teacher_ = SASRec(refit=True, random_state=training_seed, verbose=self.verbose)
+        else:
+            self.teacher_ = clone(self.teacher)
+        self.teacher_.fit(originals)
+        self.vocabulary_ = data.vocabulary
+        self.is_sayable_ = np.bincount(originals.items, minlength=data.n_items + 1)[1:] > 0
+        return self
+
+    def transform(self, X: Any) -> SequenceDataset:
+        """Add rows that continue the original ones.
+
+        Parameters
+        ----------
+        X : array-like of sequences, or SequenceDataset
+            Items not seen in fit are ignored with one warning. Empty rows are not continued.
+
+        Returns
+        -------
+        SequenceDataset
+            The rows of X in order, then ``n_copies`` rows for each original one, with its number in ``source``.
+        """
+        check_is_fitted(self, "teacher_")
+        data = check_sequences(X, vocabulary=self.vocabulary_)
+        originals = data.originals()
+        numbers = np.flatnonzero(originals.lengths)
+        sources = np.tile(numbers, self.n_copies)
+        rows = SequenceDataset(originals.items, originals.offsets, self.vocabulary_)[sources]
+        settings = DrawingSettings(self.n_items, self.temperature, self.top_k, self.exclude_history)
+        random = np.random.default_rng(self.drawing_seed_)
+        longer = continued(
+            rows, self.teacher_.score_blocks, self.is_sayable_, settings, random, verbose=bool(self.verbose)
+        )
+        is_drawn = position_in_row(longer.offsets) >= np.repeat(rows.lengths, longer.lengths)
+        weights = np.ones(data.n_interactions, dtype=np.float32) if data.weights is None else data.weights
+        return data.append(longer.items, longer.offsets, Origin.REGENERATED, source=sources).replace(
+            weights=np.concatenate([weights, np.where(is_drawn, np.float32(self.weight), np.float32(0))])
+        )

@@ -1,0 +1,195 @@
+"""TeacherRegenerator: rows that go on as a trained recommender expects."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+
+from seqregen import (
+    DatasetPersonalizer,
+    Origin,
+    PatternMiner,
+    RegeneratedRecommender,
+    SequenceDataset,
+    TeacherRegenerator,
+)
+from seqregen.inputs import check_sequences
+from seqregen.model_selection import leave_one_out
+from seqregen.targets import Ranker, SASRec
+
+
+class FixedScores(Ranker):
+    """Scores every item the same after every history."""
+
+    def __init__(self, scores=()):
+        self.scores = scores
+
+    def fit(self, X, y=None):
+        self.rows_ = check_sequences(X)
+        self.vocabulary_ = self.rows_.vocabulary
+        return self
+
+    def _scores(self, histories):
+        table = torch.tensor(np.asarray(self.scores, dtype=np.float32))
+        return lambda start, stop: table.expand(stop - start, -1).clone()
+
+
+@pytest.fixture
+def sasrec() -> SASRec:
+    return SASRec(embedding_dim=8, n_layers=1, hidden_dim=8, max_epochs=2, batch_size=16, random_state=0)
+
+
+def taught(sasrec, **changes) -> TeacherRegenerator:
+    return TeacherRegenerator(sasrec, **({"n_items": 3, "random_state": 0} | changes))
+
+
+def added(data: SequenceDataset) -> SequenceDataset:
+    return data[data.origin == Origin.REGENERATED]
+
+
+def test_new_rows_are_the_old_ones_with_drawn_items_behind(sasrec, mined):
+    result = taught(sasrec, n_copies=2, weight=0.5).fit_transform(mined)
+    n_originals = mined.n_original
+    assert result[: len(mined)].replace(weights=None) == mined
+    assert (result.weights[: mined.n_interactions] == 1).all()
+    assert len(result) == len(mined) + 2 * n_originals
+    assert result.source[len(mined) :].tolist() == [*range(n_originals)] * 2
+    for number, row in enumerate(added(result).to_lists()):
+        source = mined.to_lists()[number % n_originals]
+        assert row[: len(source)] == source
+        assert len(set(row)) == len(set(source)) + 3 == len(set(source)) + len(row) - len(source)
+    weights = added(result).weights
+    assert set(weights) == {np.float32(0), np.float32(0.5)}
+    assert np.count_nonzero(weights) == 2 * n_originals * 3
+    assert weights[added(result).offsets[1:] - 1].all()
+
+
+def test_weights_that_are_there_stay(sasrec, sequences):
+    weights = np.linspace(0.1, 0.9, sequences.n_interactions, dtype=np.float32)
+    result = taught(sasrec).fit_transform(sequences.replace(weights=weights))
+    np.testing.assert_array_equal(result.weights[: len(weights)], weights)
+
+
+def test_items_are_drawn_by_their_probabilities():
+    rows = SequenceDataset.from_sequences([["a"]] * 20_000 + [["b", "c"]], vocabulary=["a", "b", "c"])
+    teacher = FixedScores(scores=np.log([0.7, 0.2, 0.1]))
+    for temperature in (1.0, 0.5):
+        model = TeacherRegenerator(teacher, n_items=1, temperature=temperature, exclude_history=False, random_state=0)
+        drawn = added(model.fit_transform(rows)).items[1:40_000:2]
+        expected = np.array([0.7, 0.2, 0.1]) ** (1 / temperature)
+        share = np.bincount(drawn, minlength=4)[1:] / len(drawn)
+        # Four standard deviations of a share of 20,000 draws.
+        np.testing.assert_allclose(share, expected / expected.sum(), atol=4 * 0.5 / np.sqrt(20_000))
+
+
+def test_history_is_never_drawn_unless_asked():
+    rows = SequenceDataset.from_sequences([["a", "b"], ["c"]])
+    certain = FixedScores(scores=[50.0, 0.0, -50.0])
+    kept_out, allowed = (
+        TeacherRegenerator(certain, n_items=2, exclude_history=exclude, random_state=0).fit_transform(rows).to_lists()
+        for exclude in (True, False)
+    )
+    # Once a row holds all items, nothing is left to draw.
+    assert kept_out[2:] == [["a", "b", "c"], ["c", "a", "b"]]
+    assert allowed[2:] == [["a", "b", "a", "a"], ["c", "a", "a"]]
+
+
+def test_the_best_item_alone_is_what_predict_says(sasrec, sequences):
+    greedy = taught(sasrec, top_k=1, n_items=2).fit(sequences)
+    rows = sequences
+    for _ in range(2):
+        best = greedy.teacher_.predict(rows, k=1)[:, 0]
+        rows = SequenceDataset.from_sequences(
+            [[*row, item] for row, item in zip(rows.to_lists(), best.tolist(), strict=True)],
+            vocabulary=sequences.vocabulary,
+        )
+    assert added(greedy.transform(sequences)).to_lists() == rows.to_lists()
+    cold = taught(sasrec, temperature=1e-6, n_items=2).fit_transform(sequences)
+    assert added(cold).to_lists() == rows.to_lists()
+
+
+def test_what_is_held_out_is_neither_read_nor_drawn(sasrec, sequences):
+    rows = [[*row, 101, 102] for row in sequences.to_lists()]
+    X, _ = leave_one_out(SequenceDataset.from_sequences(rows), validation=True)
+    held_out = np.flatnonzero(np.isin(X.vocabulary, [101, 102])) + 1
+    assert np.isin(X.validation, held_out).all()
+    result = taught(sasrec, n_items=8).fit_transform(X)
+    assert not np.isin(result.items, held_out).any()
+    others = np.random.default_rng(0).integers(1, X.n_items + 1, len(X))
+    assert taught(sasrec, n_items=8).fit_transform(X.replace(validation=others)).items.tolist() == result.items.tolist()
+    teacher = taught(FixedScores(scores=np.zeros(X.n_items))).fit(PatternMiner(window=3).fit_transform(X)).teacher_
+    assert teacher.rows_.to_lists() == X.to_lists()
+    assert teacher.rows_.validation is None
+
+
+def test_one_seed_gives_one_result(sasrec, sequences):
+    first, again, other = (
+        taught(sasrec, random_state=seed).fit_transform(sequences).items.tolist() for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_unseen_and_empty_rows(sasrec, sequences):
+    model = taught(sasrec).fit(sequences)
+    with pytest.warns(UserWarning, match="not seen"):
+        result = model.transform([[], [3, 999], [4]])
+    assert result.source.tolist()[3:] == [1, 2]
+    assert [len(row) for row in result.to_lists()] == [0, 1, 1, 4, 4]
+
+
+def test_the_default_teacher_learns_from_whole_rows():
+    rows = [["a", "b", "c", "d"], ["b", "c", "d", "a"], ["c", "d", "a", "b"]] * 4
+    model = TeacherRegenerator(n_items=1, random_state=0).fit(rows)
+    teacher = model.teacher_
+    assert (type(teacher), teacher.loss) == (SASRec, "sampled_softmax")
+    # Trained once to find how long, and once more on the rows with their last items.
+    assert len(teacher.refit_history_) == teacher.best_epoch_ + 1
+
+
+def test_it_takes_its_place_in_scikit_learn(sasrec, sequences):
+    X, y = leave_one_out(sequences, validation=True)
+    model = taught(clone(sasrec)).fit(X)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X).items, model.transform(X).items)
+    assert clone(model).set_params(teacher__max_epochs=1).teacher.max_epochs == 1
+    pipeline = make_pipeline(PatternMiner(window=3, random_state=0), taught(sasrec), clone(sasrec)).fit(X, y)
+    assert pipeline.predict(X, k=4).shape == (len(X), 4)
+    assert 0 <= RegeneratedRecommender(taught(sasrec), clone(sasrec)).fit(sequences).score(X, y) <= 1
+
+
+def test_what_was_drawn_can_be_weighed(sasrec, sequences):
+    X, _ = leave_one_out(sequences, validation=True)
+    rows = taught(sasrec).fit_transform(X)
+    weighed = DatasetPersonalizer(clone(sasrec), warmup_epochs=1, update_every=1).fit_transform(rows)
+    assert ((weighed.weights == 0) == (rows.weights == 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n_items", 0), ("n_copies", 1.5), ("temperature", 0), ("top_k", 0), ("weight", -1), ("exclude_history", "no")],
+)
+def test_parameters_are_checked_by_name(sasrec, sequences, name, value):
+    with pytest.raises(ValueError, match=f"TeacherRegenerator: {name} must be"):
+        taught(sasrec, **{name: value}).fit(sequences)
+
+
+@pytest.mark.parametrize("teacher", [PatternMiner(), "SASRec", SASRec])
+def test_what_cannot_teach_is_named(sequences, teacher):
+    with pytest.raises(TypeError, match="TeacherRegenerator: teacher must be a recommender"):
+        TeacherRegenerator(teacher).fit(sequences)
+
+
+def test_scores_that_are_no_numbers(sequences):
+    model = TeacherRegenerator(FixedScores(scores=np.full(sequences.n_items, np.nan)), random_state=0).fit(sequences)
+    with pytest.raises(ValueError, match="scores of some items are not numbers"):
+        model.transform(sequences)
+
+
+@pytest.mark.parametrize("rows", [[["a"], ["b"]], np.arange(4).reshape(4, 1)], ids=["lists", "array"])
+def test_rows_of_one_item_teach_nothing(sasrec, rows):
+    with pytest.raises(ValueError, match="TeacherRegenerator: a teacher learns from rows of two items or more"):
+        taught(sasrec).fit(rows)
