@@ -214,6 +214,23 @@ VARIANTS: dict[str, Variant] = {
     ),
     "personalized_reference": Variant("DR4SR+ (published)", lambda maker: maker.regenerated(), {}, as_published=True),
     "personalized": Variant("DR4SR+", lambda maker: maker.regenerated(), {}),
+    # What was added is weighed against the original rows, by larger steps, for items that are kept from the model.
+    "personalized_moving": Variant(
+        "DR4SR+, weights that move",
+        lambda maker: maker.regenerated(),
+        {
+            "fixed": ("original",),
+            "temperature": 1.0,
+            "noise": False,
+            "normalize": "weight",
+            "optimizer": "adam",
+            "learning_rate": 0.01,
+            "dev": "held_out_items",
+            "train_batch_size": None,
+            "n_neumann_terms": 3,
+            "update_every": 40,
+        },
+    ),
     # With the mined rows fixed at 1 nothing could collapse: the paper's ablation must have run without.
     "joint": Variant(
         "DR4SR+ (published), end to end",

@@ -280,14 +280,25 @@ def test_the_reference_is_the_published_script():
     assert DatasetPersonalizer.reference(SASRec(embedding_dim=32), momentum=0.5).momentum == 0.5
 
 
-def test_by_default_what_was_added_is_weighed_against_the_original_rows(sizes, mined):
+def test_by_default_mined_rows_weigh_about_twice_as_much_as_others(sizes, mined):
     defaults = DatasetPersonalizer(SASRec(n_heads=1, **sizes), warmup_epochs=0, update_every=2)
     personalizer = clone(defaults).fit(mined)
+    assert personalizer.fixed_ == ("mined",)
+    assert personalizer.weights_by_origin_["mined"].lowest == 1
+    assert personalizer.weights_by_origin_["original"].mean == pytest.approx(0.5, abs=0.01)
+    assert personalizer.weights_by_origin_["original"].deviation > 0
+
+
+def test_without_mined_rows_what_was_added_is_weighed_against_the_original_ones(sizes, mined):
+    defaults = DatasetPersonalizer(SASRec(n_heads=1, **sizes), warmup_epochs=0, update_every=2)
+    originals = mined.originals()
+    added = originals.append(originals.items, originals.offsets, Origin.REGENERATED)
+    personalizer = clone(defaults).fit(added)
     assert personalizer.fixed_ == ("original",)
     assert personalizer.weights_by_origin_["original"].lowest == 1
-    assert personalizer.weights_by_origin_["mined"].deviation > 0
+    assert personalizer.weights_by_origin_["regenerated"].deviation > 0
     with pytest.warns(UserWarning, match="no mined or regenerated rows"):
-        alone = clone(defaults).fit(mined.originals())
+        alone = clone(defaults).fit(originals)
     assert alone.fixed_ == ()
     assert alone.weights_by_origin_["original"].deviation > 0
 
