@@ -40,8 +40,9 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         Items drawn behind each row.
     n_copies : int, default=1
         New rows a source row, each drawn anew.
-    temperature : float, default=1.0
-        What scores are divided by. Below 1 likely items are drawn more often than the teacher expects them.
+    temperature : float, default=0.5
+        What scores are divided by. Below 1 likely items are drawn more often than the teacher expects them, which is
+        less noise to learn from: 0.5 and 0.3 measured better than 0.7 and 1.
     top_k : int, optional
         Draw among so many best items only; default all.
     weight : float, default=1.0
@@ -87,7 +88,7 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         *,
         n_items: int = 10,
         n_copies: int = 1,
-        temperature: float = 1.0,
+        temperature: float = 0.5,
         top_k: int | None = None,
         weight: float = 1.0,
         exclude_history: bool = True,
