@@ -78,8 +78,8 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     >>> regenerated = sr.TeacherRegenerator(teacher, n_items=3, random_state=0).fit_transform(data)
     >>> len(regenerated), regenerated.n_original
     (200, 100)
-    >>> regenerated.lengths[100] == data.lengths[0] + 3
-    True
+    >>> int(regenerated.lengths[100] - data.lengths[0])
+    3
     """
 
     def __init__(
