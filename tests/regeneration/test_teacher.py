@@ -87,6 +87,21 @@ def test_items_are_drawn_by_their_probabilities():
         np.testing.assert_allclose(share, expected / expected.sum(), atol=4 * 0.5 / np.sqrt(20_000))
 
 
+def test_items_of_a_large_catalogue_are_drawn_by_their_probabilities():
+    # More items than are looked at in one go, the last ones among them.
+    scores = np.random.default_rng(0).normal(scale=2, size=300)
+    scores[-3:] = 4
+    rows = SequenceDataset.from_sequences([range(300)] + [[number % 300] for number in range(30_000)])
+    model = TeacherRegenerator(
+        FixedScores(scores=scores), n_items=1, temperature=1, exclude_history=False, random_state=0
+    )
+    drawn = added(model.fit_transform(rows)).items[301::1][1::2]
+    expected = np.exp(scores) / np.exp(scores).sum()
+    share = np.bincount(drawn - 1, minlength=300) / len(drawn)
+    deviation = np.sqrt(expected * (1 - expected) / len(drawn))
+    assert (np.abs(share - expected) < 5 * deviation + 1 / len(drawn)).all()
+
+
 def test_history_is_never_drawn_unless_asked():
     rows = SequenceDataset.from_sequences([["a", "b"], ["c"]])
     certain = FixedScores(scores=[50.0, 0.0, -50.0])

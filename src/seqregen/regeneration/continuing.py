@@ -15,6 +15,11 @@ from ..sequences import SequenceDataset
 
 __all__ = ["DrawingSettings", "continued"]
 
+# So few that their scores stay in a processor's cache.
+_ROWS_AT_ONCE = 256
+# Items in a group: about the root of a catalogue of ten thousand.
+_GROUP = 128
+
 
 @dataclass(frozen=True)
 class DrawingSettings:
@@ -28,7 +33,7 @@ class DrawingSettings:
 
 def continued(
     rows: SequenceDataset,
-    score_blocks: Callable[[SequenceDataset], Iterator[np.ndarray]],
+    score_blocks: Callable[[SequenceDataset, int], Iterator[np.ndarray]],
     is_sayable: np.ndarray,
     settings: DrawingSettings,
     random: np.random.Generator,
@@ -42,7 +47,7 @@ def continued(
     rows : SequenceDataset
         Rows of one item or more, without validation items.
     score_blocks : callable
-        Scores of all items after each of the given rows, some rows at a time.
+        Scores of all items after each of the given rows, so many rows at a time; they are written over.
     is_sayable : bool ndarray of shape (n_items,)
         Items that may be drawn.
     settings : DrawingSettings
@@ -54,40 +59,61 @@ def continued(
     -------
     SequenceDataset
     """
+    not_sayable = torch.from_numpy(np.flatnonzero(~is_sayable))
     for _ in tqdm(range(settings.n_items), desc="TeacherRegenerator draws", disable=not verbose):
         drawn, first = np.zeros(len(rows), dtype=np.int64), 0
-        for scores in score_blocks(rows):
-            block = slice(first, first + len(scores))
-            drawn[block] = _drawn_from(torch.from_numpy(scores), rows[block], is_sayable, settings, random)
-            first += len(scores)
+        for block in score_blocks(rows, _ROWS_AT_ONCE):
+            scores, chosen = torch.from_numpy(block), slice(first, first + len(block))
+            scores[:, not_sayable] = -torch.inf
+            if settings.exclude_history:
+                _exclude(scores, rows[chosen])
+            drawn[chosen] = _drawn_from(scores, settings, random)
+            first += len(block)
         rows = append_validation(rows.replace(validation=drawn))
     return rows
 
 
-def _drawn_from(
-    scores: Tensor,
-    rows: SequenceDataset,
-    is_sayable: np.ndarray,
-    settings: DrawingSettings,
-    random: np.random.Generator,
-) -> np.ndarray:
-    """One item, as its code, for each row of scores; 0 where nothing is left to draw."""
-    scores = scores.masked_fill(torch.from_numpy(~is_sayable), -torch.inf)
-    if settings.exclude_history:
-        scores[np.repeat(np.arange(len(rows)), rows.lengths), rows.items - 1] = -torch.inf
+def _exclude(scores: Tensor, rows: SequenceDataset) -> None:
+    """Rule out the items that the rows have already, in place."""
+    scores[np.repeat(np.arange(len(rows)), rows.lengths), rows.items - 1] = -torch.inf
+
+
+def _drawn_from(scores: Tensor, settings: DrawingSettings, random: np.random.Generator) -> np.ndarray:
+    """One item, as its code, for each row of scores, which are used up; 0 where nothing is left to draw."""
     columns = None
     if settings.top_k is not None and settings.top_k < scores.shape[1]:
         scores, columns = scores.topk(settings.top_k, dim=1)
-    is_left = (scores != -torch.inf).any(dim=1)
-    # Sums of many small numbers: in single precision the last items would never be drawn.
-    bounds = torch.softmax(scores.div_(settings.temperature), dim=1).cumsum(dim=1, dtype=torch.float64)
+    highest = scores.amax(dim=1, keepdim=True)
+    is_left = highest[:, 0] != -torch.inf
+    shares = scores.sub_(torch.where(is_left[:, None], highest, 0.0)).div_(settings.temperature).exp_()
+    chosen = _drawn_in_proportion(shares, random)
+    codes = (chosen if columns is None else columns.gather(1, chosen[:, None])[:, 0]) + 1
+    return torch.where(is_left, codes, 0).numpy()
+
+
+def _drawn_in_proportion(shares: Tensor, random: np.random.Generator) -> Tensor:
+    """One column, (n_rows,), for each row of shares: first a group of columns by its sum, then one of the group.
+
+    Running sums over whole rows would take most of the time, and in single precision the last items never came.
+    """
+    n_rows, n_columns = shares.shape
+    n_groups = n_columns // _GROUP
+    grouped = shares[:, : n_groups * _GROUP].reshape(n_rows, n_groups, _GROUP).sum(dim=2)
+    rest = shares[:, n_groups * _GROUP :].sum(dim=1, keepdim=True)
+    group = _first_above(torch.cat([grouped, rest], dim=1), random)
+    inside = group[:, None] * _GROUP + torch.arange(_GROUP)
+    members = shares.gather(1, inside.clamp(max=n_columns - 1)).masked_fill_(inside >= n_columns, 0)
+    return group * _GROUP + _first_above(members, random)
+
+
+def _first_above(shares: Tensor, random: np.random.Generator) -> Tensor:
+    """One column for each row, by its share of the sum; never one without a share, but where all are without."""
+    bounds = shares.cumsum(dim=1, dtype=torch.float64)
     total = bounds[:, -1:]
-    if total[is_left].isnan().any():
+    if not total.isfinite().all():
         raise ValueError("TeacherRegenerator: the teacher's scores of some items are not numbers, or infinite.")
-    # Never the total itself, which what cannot be drawn may stand behind.
-    at = (torch.from_numpy(random.random(len(rows)))[:, None] * total).minimum(
-        total.nextafter(torch.zeros(1, dtype=torch.float64))
+    # Never the total itself, which what has no share may stand behind.
+    at = (torch.from_numpy(random.random(len(shares)))[:, None] * total).minimum(
+        total.nextafter(-torch.ones_like(total))
     )
-    chosen = torch.searchsorted(bounds, at, right=True).clamp_(max=bounds.shape[1] - 1)
-    codes = chosen if columns is None else columns.gather(1, chosen)
-    return np.where(is_left.numpy(), codes[:, 0].numpy() + 1, 0)
+    return torch.searchsorted(bounds, at, right=True)[:, 0].clamp_(max=shares.shape[1] - 1)
