@@ -18,7 +18,7 @@ from small_modules import Recurrent
 from seqregen import DatasetPersonalizer, DatasetRegenerator, PatternMiner, RegeneratedRecommender, TeacherRegenerator
 from seqregen.metrics import ranking_scorer, ranking_scorers
 from seqregen.model_selection import LeaveLastOut, leave_one_out
-from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, SequentialRecommender, TorchTarget
+from seqregen.targets import FMLP, GNN, CL4SRec, Ensemble, GRU4Rec, SASRec, SequentialRecommender, TorchTarget
 
 METRICS = ["recall@5", "ndcg@5", "recall@10", "ndcg@10"]
 
@@ -237,6 +237,7 @@ def checked_estimators() -> list:
         ),
         regenerator,
         clone(regenerator).set_params(include=("original",)),
+        Ensemble([SASRec(max_length=5, n_negatives=4, **tiny)]),
         TeacherRegenerator(SASRec(max_length=5, n_negatives=4, **tiny), n_items=1, random_state=0),
     ]
 
@@ -244,7 +245,7 @@ def checked_estimators() -> list:
 def expected_failures(estimator) -> dict[str, str]:
     if isinstance(estimator, TorchTarget):
         return TORCH_FAILURES
-    if isinstance(estimator, SequentialRecommender):
+    if isinstance(estimator, SequentialRecommender | Ensemble):
         return RECOMMENDER_FAILURES
     if isinstance(estimator, DatasetPersonalizer):
         return PERSONALIZER_FAILURES

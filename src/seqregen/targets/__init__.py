@@ -4,6 +4,7 @@ from .adapters.recbole_target import RecBoleTarget
 from .adapters.rectools_target import RecToolsTarget
 from .base import SequentialRecommender
 from .cl4srec import CL4SRec
+from .ensemble import Ensemble
 from .fmlp import FMLP
 from .gnn import GNN
 from .gru4rec import GRU4Rec
@@ -14,6 +15,7 @@ from .torch_target import TorchTarget
 
 __all__ = [
     "CL4SRec",
+    "Ensemble",
     "FMLP",
     "GNN",
     "GRU4Rec",
