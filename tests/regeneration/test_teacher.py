@@ -157,6 +157,22 @@ def test_unseen_and_empty_rows(sasrec, sequences):
     assert [len(row) for row in result.to_lists()] == [0, 1, 1, 4, 4]
 
 
+def test_where_all_rows_are_empty_nothing_is_added(sasrec, sequences):
+    assert taught(sasrec).fit(sequences).transform([[], []]).to_lists() == [[], []]
+
+
+def test_columns_stay_with_the_rows_that_have_them(sasrec, sequences, tmp_path):
+    times = np.arange(sequences.n_interactions, dtype=float)
+    users = np.array([f"user {number}" for number in range(len(sequences))], dtype=object)
+    given = sequences.replace(timestamps=times, users=users)
+    result = taught(sasrec).fit_transform(given)
+    np.testing.assert_array_equal(result.timestamps[: len(times)], times)
+    assert np.isnan(result.timestamps[len(times) :]).all()
+    assert result[: len(sequences)].replace(weights=None) == given
+    result.to_parquet(tmp_path / "taught.parquet")
+    assert SequenceDataset.read_parquet(tmp_path / "taught.parquet") == result
+
+
 def test_the_default_teacher_learns_from_whole_rows():
     rows = [["a", "b", "c", "d"], ["b", "c", "d", "a"], ["c", "d", "a", "b"]] * 4
     model = TeacherRegenerator(n_items=1, random_state=0).fit(rows)

@@ -45,7 +45,7 @@ def continued(
     Parameters
     ----------
     rows : SequenceDataset
-        Rows of one item or more, without validation items.
+        Rows of one item or more, without validation items; there may be none.
     score_blocks : callable
         Scores of all items after each of the given rows, so many rows at a time; they are written over.
     is_sayable : bool ndarray of shape (n_items,)
@@ -59,6 +59,8 @@ def continued(
     -------
     SequenceDataset
     """
+    if len(rows) == 0:
+        return rows
     not_sayable = torch.from_numpy(np.flatnonzero(~is_sayable))
     for _ in tqdm(range(settings.n_items), desc="TeacherRegenerator draws", disable=not verbose):
         drawn, first = np.zeros(len(rows), dtype=np.int64), 0
