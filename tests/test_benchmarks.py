@@ -78,7 +78,7 @@ def test_a_personalized_run_tells_its_weights(store, monkeypatch):
     monkeypatch.setitem(variants.VARIANTS, "weighed", variant)
     record = runs.Run("amazon-beauty", RECIPE, "weighed", 0).carry_out()
     assert record["personalizer"]["settings"]["update_every"] == 1
-    assert record["personalizer"]["weights"]["origin"]["original"]["mean"] == 1
+    assert record["personalizer"]["weights"]["origin"]["mined"]["mean"] == 1
 
 
 def test_tables_compare_a_variant_with_the_original(store):
