@@ -85,16 +85,17 @@ class RowMaker:
         """Original rows, and rows that a teacher continued; kept for other runs, as regenerated ones are."""
         common = {"random_state": self.seed, "checkpoint_dir": self.cache / "checkpoints", "verbose": True}
         members = [getattr(sr.targets, model)(refit=True, patience=patience, **common) for model in models]
-        regenerator = sr.TeacherRegenerator(
-            sr.targets.Ensemble(members), **settings, random_state=self.seed, verbose=True
-        )
+        teacher = members[0] if len(members) == 1 else sr.targets.Ensemble(members)
+        regenerator = sr.TeacherRegenerator(teacher, **settings, random_state=self.seed, verbose=True)
         return self._made(
             name,
             regenerator,
             lambda: self.original,
             lambda: {
                 "regenerator": regenerator.get_params(deep=False) | {"teacher": list(models), "patience": patience},
-                "regenerator_history": [member.history_ for member in regenerator.teacher_.recommenders_],
+                "regenerator_history": [
+                    member.history_ for member in getattr(regenerator.teacher_, "recommenders_", [regenerator.teacher_])
+                ],
             },
         )
 
