@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 
 import seqregen as sr
@@ -64,19 +65,23 @@ class RowMaker:
         self.notes["mining_seconds"] = time.perf_counter() - started
         return rows
 
-    def regenerated(self, name: str = "regenerated", **settings: Any) -> sr.SequenceDataset:
-        """Original, mined and regenerated rows; what an earlier run made is taken, a fit that was stopped goes on."""
+    def regenerated(self, name: str = "regenerated", rate: float | None = None, **settings: Any) -> sr.SequenceDataset:
+        """Original, mined and regenerated rows; what an earlier run made is taken, a fit that was stopped goes on.
+
+        The generative rate is read in decoding alone: one fit serves all that are asked for.
+        """
         regenerator = sr.DatasetRegenerator(
             **({"max_epochs": REGENERATOR_EPOCHS} | settings),
             random_state=self.seed,
             checkpoint_dir=self.cache / "checkpoints",
             verbose=True,
         )
+        decoding = {} if rate is None else {"generative_rate": rate}
         return self._made(
             name,
-            regenerator,
-            lambda: self.mined,
-            lambda: {"regenerator": vars(regenerator.report_), "regenerator_history": regenerator.history_},
+            lambda: self._fitted(regenerator, lambda: self.mined, None if rate is None else "rates"),
+            lambda fitted: fitted.set_params(**decoding).transform(self.mined),
+            lambda fitted: {"regenerator": vars(fitted.report_), "regenerator_history": fitted.history_},
         )
 
     def taught(
@@ -89,35 +94,48 @@ class RowMaker:
         regenerator = sr.TeacherRegenerator(teacher, **settings, random_state=self.seed, verbose=True)
         return self._made(
             name,
-            regenerator,
-            lambda: self.original,
-            lambda: {
-                "regenerator": regenerator.get_params(deep=False) | {"teacher": list(models), "patience": patience},
+            lambda: self._fitted(regenerator, lambda: self.original),
+            lambda fitted: fitted.transform(self.original),
+            lambda fitted: {
+                "regenerator": fitted.get_params(deep=False) | {"teacher": list(models), "patience": patience},
                 "regenerator_history": [
-                    member.history_ for member in getattr(regenerator.teacher_, "recommenders_", [regenerator.teacher_])
+                    member.history_ for member in getattr(fitted.teacher_, "recommenders_", [fitted.teacher_])
                 ],
             },
         )
 
+    def _fitted(
+        self, regenerator: Any, rows: Callable[[], sr.SequenceDataset], shared_as: str | None = None
+    ) -> tuple[Any, float]:
+        """The fitted regenerator and the seconds that its fit took, kept for other runs where it has a shared name."""
+        kept = None if shared_as is None else self.cache / f"{self.dataset}-{shared_as}-{self.seed}.joblib"
+        if kept is not None and kept.exists():
+            return joblib.load(kept)
+        given = rows()
+        started = time.perf_counter()
+        found = regenerator.fit(given), time.perf_counter() - started
+        if kept is not None:
+            with write_aside(kept) as aside:
+                joblib.dump(found, aside)
+        return found
+
     def _made(
         self,
         name: str,
-        regenerator: Any,
-        rows: Callable[[], sr.SequenceDataset],
-        facts: Callable[[], dict[str, Any]],
+        fit: Callable[[], tuple[Any, float]],
+        transform: Callable[[Any], sr.SequenceDataset],
+        facts: Callable[[Any], dict[str, Any]],
     ) -> sr.SequenceDataset:
         kept = self.cache / f"{self.dataset}-{name}-{self.seed}.parquet"
         notes = kept.with_suffix(".json")
         if not notes.exists():
-            given = rows()
+            fitted, seconds = fit()
             started = time.perf_counter()
-            regenerator.fit(given)
-            fitted = time.perf_counter()
-            regenerator.transform(given).to_parquet(kept)
+            transform(fitted).to_parquet(kept)
             made = {
-                "regenerator_fit_seconds": fitted - started,
-                "regenerator_transform_seconds": time.perf_counter() - fitted,
-                **facts(),
+                "regenerator_fit_seconds": seconds,
+                "regenerator_transform_seconds": time.perf_counter() - started,
+                **facts(fitted),
             }
             with write_aside(notes) as aside:
                 aside.write_text(json.dumps(made))
@@ -213,7 +231,7 @@ VARIANTS: dict[str, Variant] = {
     **{
         f"rate_{rate:g}": Variant(
             f"DR4SR, generative rate {rate:g}",
-            lambda maker, rate=rate: maker.regenerated(f"rate_{rate:g}", generative_rate=rate),
+            lambda maker, rate=rate: maker.regenerated(f"rate_{rate:g}", rate),
         )
         for rate in (0.0, 0.3, 0.5, 1.0)
     },
