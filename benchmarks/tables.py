@@ -40,6 +40,7 @@ _FRONT_VARIANTS = {
     "personalized_reference": "the same, DR4SR+ as published",
     "personalized": "the same, DR4SR+",
     "taught": "original + rows continued by a SASRec under the softmax",
+    "taught_ensemble": "original + rows continued by SASRec and FMLP under the softmax, weight 0.3",
 }
 
 
