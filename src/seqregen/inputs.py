@@ -25,7 +25,7 @@ from .labels import (
 from .ragged import offsets_from_lengths
 from .sequences import SequenceDataset
 
-__all__ = ["UnseenItemsWarning", "check_sequences", "encode_targets", "recode"]
+__all__ = ["UnseenItemsWarning", "check_sequences", "check_weights", "encode_targets", "recode", "require_two_items"]
 
 
 class UnseenItemsWarning(UserWarning):
@@ -89,6 +89,25 @@ def check_weights(dataset: SequenceDataset) -> None:
         raise ValueError(
             f"weights must be finite and not negative; got {dataset.weights[place]} in row {row}, position "
             f"{place - dataset.offsets[row]}."
+        )
+
+
+def require_two_items(estimator: Any, rows: SequenceDataset, X: Any) -> None:
+    """Refuse rows of which none shows an item and the next one; ``X`` is what the user gave.
+
+    Raises
+    ------
+    ValueError
+        No row has two items.
+    """
+    longest = rows.lengths.max(initial=0)
+    if longest < 2:
+        columns = (
+            f" (X has {X.shape[1]} feature(s), one item each)" if isinstance(X, np.ndarray) and X.ndim == 2 else ""
+        )
+        raise ValueError(
+            f"{type(estimator).__name__} cannot learn from {len(rows)} sample(s): every item is predicted from those "
+            f"before it, and the longest row has {longest} item(s){columns}; at least one row of two items is required."
         )
 
 

@@ -27,7 +27,6 @@ class DrawingSettings:
 
     n_items: int
     temperature: float
-    top_k: int | None
     exclude_history: bool
 
 
@@ -82,15 +81,10 @@ def _exclude(scores: Tensor, rows: SequenceDataset) -> None:
 
 def _drawn_from(scores: Tensor, settings: DrawingSettings, random: np.random.Generator) -> np.ndarray:
     """One item, as its code, for each row of scores, which are used up; 0 where nothing is left to draw."""
-    columns = None
-    if settings.top_k is not None and settings.top_k < scores.shape[1]:
-        scores, columns = scores.topk(settings.top_k, dim=1)
     highest = scores.amax(dim=1, keepdim=True)
     is_left = highest[:, 0] != -torch.inf
     shares = scores.sub_(torch.where(is_left[:, None], highest, 0.0)).div_(settings.temperature).exp_()
-    chosen = _drawn_in_proportion(shares, random)
-    codes = (chosen if columns is None else columns.gather(1, chosen[:, None])[:, 0]) + 1
-    return torch.where(is_left, codes, 0).numpy()
+    return torch.where(is_left, _drawn_in_proportion(shares, random) + 1, 0).numpy()
 
 
 def _drawn_in_proportion(shares: Tensor, random: np.random.Generator) -> Tensor:

@@ -8,12 +8,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from ..inputs import check_sequences
+from ..inputs import check_sequences, require_two_items
 from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
 from ..ragged import position_in_row
 from ..sequences import Origin, SequenceDataset
 from ..targets import SASRec
-from ..targets.base import columns_of
 from .continuing import DrawingSettings, continued
 
 __all__ = ["TeacherRegenerator"]
@@ -42,9 +41,7 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         New rows a source row, each drawn anew.
     temperature : float, default=0.5
         What scores are divided by. Below 1 likely items are drawn more often than the teacher expects them, which is
-        less noise to learn from.
-    top_k : int, optional
-        Draw among so many best items only; default all.
+        less noise to learn from; near 0 the best item is always drawn.
     weight : float, default=1.0
         Weight of each drawn item as a training target; other items of the new rows have 0. At least 0. For models about
         as good as the teacher less than 1, say 0.3.
@@ -90,7 +87,6 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         n_items: int = 10,
         n_copies: int = 1,
         temperature: float = 0.5,
-        top_k: int | None = None,
         weight: float = 1.0,
         exclude_history: bool = True,
         random_state: Any = None,
@@ -100,7 +96,6 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self.n_items = n_items
         self.n_copies = n_copies
         self.temperature = temperature
-        self.top_k = top_k
         self.weight = weight
         self.exclude_history = exclude_history
         self.random_state = random_state
@@ -109,7 +104,6 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     def _check_parameters(self) -> None:
         check_integer(self, "n_items", 1)
         check_integer(self, "n_copies", 1)
-        check_integer(self, "top_k", 1, none=True)
         check_real(self, "temperature", 0, open_low=True)
         check_real(self, "weight", 0)
         check_choice(self, "exclude_history", (True, False))
@@ -145,11 +139,7 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         data = check_sequences(X, require_items=True)
         remember_columns(self, X)
         originals = data.originals().replace(validation=None, pairs=None)
-        if originals.lengths.max(initial=0) < 2:
-            raise ValueError(
-                "TeacherRegenerator: a teacher learns from rows of two items or more, and none of the "
-                f"{len(originals)} original sample(s) is one{columns_of(X)}."
-            )
+        require_two_items(self, originals, X)
         training_seed, self.drawing_seed_ = (
             int(seed >> 1) for seed in np.random.SeedSequence(draw_seed(self.random_state)).generate_state(2)
         )
@@ -181,7 +171,7 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         numbers = np.flatnonzero(originals.lengths)
         sources = np.tile(numbers, self.n_copies)
         rows = SequenceDataset(originals.items, originals.offsets, self.vocabulary_)[sources]
-        settings = DrawingSettings(self.n_items, self.temperature, self.top_k, self.exclude_history)
+        settings = DrawingSettings(self.n_items, self.temperature, self.exclude_history)
         random = np.random.default_rng(self.drawing_seed_)
         longer = continued(
             rows, self.teacher_.score_blocks, self.is_sayable_, settings, random, verbose=bool(self.verbose)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ..callers import stacklevel_of_caller
-from ..inputs import check_sequences, check_weights
+from ..inputs import check_sequences, check_weights, require_two_items
 from ..model_selection import append_validation, hold_out_last
 from ..nn import initialize, product, seeded_torch
 from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
@@ -42,7 +42,7 @@ from .onnx_export import export_onnx
 from .ranker import ROWS_AT_ONCE, Ranker, ScoreBlock
 from .task import AddedLoss, Companion, TrainingPart, TrainingTask
 
-__all__ = ["PublishedModel", "SequentialRecommender", "columns_of"]
+__all__ = ["PublishedModel", "SequentialRecommender"]
 
 # Without a validation item training stops when five epochs bring less than 1 % of training loss each.
 _PLATEAU = StopRule("loss", patience=5, rising=False, tolerance=0.01)
@@ -206,12 +206,7 @@ class SequentialRecommender(Ranker):
         remember_columns(self, X)
         seed = draw_seed(self.random_state)
         training, watched = self._hold_out(data)
-        if training.lengths.max() < 2:
-            raise ValueError(
-                f"{type(self).__name__} cannot learn from {len(data)} sample(s): every item is predicted from the "
-                f"ones before it, and the longest row has {training.lengths.max()} item(s)"
-                f"{columns_of(X)}; at least one row of two items is required."
-            )
+        require_two_items(self, training, X)
         if companion is not None:
             training = companion.kept_in(training, seed)
         network, result = self._train(training, watched, device, seed, companion)
@@ -493,8 +488,3 @@ class PublishedModel(SequentialRecommender):
         """The setting of DR4SR's published experiments: binary cross-entropy with one negative."""
         published: dict[str, Any] = {"loss": "bce", "n_negatives": 1}
         return cls(**(published | changes))
-
-
-def columns_of(X: Any) -> str:
-    """What to say of an array's columns in a message; nothing where X has none."""
-    return f" (X has {X.shape[1]} feature(s), one item each)" if isinstance(X, np.ndarray) and X.ndim == 2 else ""

@@ -10,7 +10,7 @@ import torch
 from sklearn.base import MetaEstimatorMixin, clone
 from torch import Tensor
 
-from ..inputs import check_sequences
+from ..inputs import check_sequences, require_two_items
 from ..parameters import remember_columns
 from ..sequences import SequenceDataset
 from .ranker import Ranker, ScoreBlock
@@ -68,11 +68,14 @@ class Ensemble(MetaEstimatorMixin, Ranker):
         ------
         TypeError
             There is no recommender, or one of them is none.
+        ValueError
+            No row has two items.
         """
         self._check_parameters()
         data = check_sequences(X, require_items=True)
         remember_columns(self, X)
-        self.recommenders_ = [clone(recommender).fit(X) for recommender in self.recommenders]
+        require_two_items(self, data, X)
+        self.recommenders_ = [clone(recommender).fit(data) for recommender in self.recommenders]
         self.vocabulary_ = data.vocabulary
         return self
 

@@ -18,7 +18,7 @@ from ..nn.embedding import is_accumulating
 
 __all__ = ["log_sum_exp_scores"]
 
-# Scores made at once on a CPU (4 MiB; half and double took as long within 5 %) and on other devices (256 MiB).
+# Scores made at once on a CPU (4 MiB, which stay in a processor's cache) and on other devices (256 MiB).
 _SCORES_AT_ONCE = {"cpu": 1 << 20}
 _SCORES_AT_ONCE_ELSEWHERE = 1 << 26
 # Matrix products of fewer rows are slow, however many items there are; and oneDNN likes numbers of rows to come again.

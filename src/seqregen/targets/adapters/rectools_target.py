@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from ...callers import stacklevel_of_caller
-from ...inputs import check_sequences
+from ...inputs import check_sequences, require_two_items
 from ...parameters import draw_seed, remember_columns
 from ...sequences import SequenceDataset
-from ..base import columns_of
 from ..ranker import Ranker, ScoreBlock
 from .foreign_randomness import seeded_everywhere
 from .rectools_scores import FromHistories, FromSessions, RecToolsScores
@@ -149,11 +148,7 @@ class RecToolsTarget(Ranker):
         scores = _scores_of(self.model)
         data = check_sequences(X, require_items=True)
         remember_columns(self, X)
-        if data.lengths.max() < 2:
-            raise ValueError(
-                f"RecToolsTarget cannot learn from {len(data)} sample(s): the longest row has {data.lengths.max()} "
-                f"item(s){columns_of(X)}; at least one row of two items is required."
-            )
+        require_two_items(self, data, X)
         if scores is FromHistories and data.weights is not None and np.any(data.weights != 1):
             warnings.warn(
                 f"RecToolsTarget: the weights are passed as RecTools' column 'weight'; whether and how "
