@@ -76,12 +76,14 @@ class RowMaker:
             checkpoint_dir=self.cache / "checkpoints",
             verbose=True,
         )
-        decoding = {} if rate is None else {"generative_rate": rate}
+        if rate is not None:
+            regenerator.set_params(generative_rate=rate)
         return self._made(
             name,
-            lambda: self._fitted(regenerator, lambda: self.mined, None if rate is None else "rates"),
-            lambda fitted: fitted.set_params(**decoding).transform(self.mined),
+            regenerator,
+            lambda: self.mined,
             lambda fitted: {"regenerator": vars(fitted.report_), "regenerator_history": fitted.history_},
+            shared_fit=None if rate is None else "rates",
         )
 
     def taught(
@@ -94,8 +96,8 @@ class RowMaker:
         regenerator = sr.TeacherRegenerator(teacher, **settings, random_state=self.seed, verbose=True)
         return self._made(
             name,
-            lambda: self._fitted(regenerator, lambda: self.original),
-            lambda fitted: fitted.transform(self.original),
+            regenerator,
+            lambda: self.original,
             lambda fitted: {
                 "regenerator": fitted.get_params(deep=False) | {"teacher": list(models), "patience": patience},
                 "regenerator_history": [
@@ -104,34 +106,21 @@ class RowMaker:
             },
         )
 
-    def _fitted(
-        self, regenerator: Any, rows: Callable[[], sr.SequenceDataset], shared_as: str | None = None
-    ) -> tuple[Any, float]:
-        """The fitted regenerator and the seconds that its fit took, kept for other runs where it has a shared name."""
-        kept = None if shared_as is None else self.cache / f"{self.dataset}-{shared_as}-{self.seed}.joblib"
-        if kept is not None and kept.exists():
-            return joblib.load(kept)
-        given = rows()
-        started = time.perf_counter()
-        found = regenerator.fit(given), time.perf_counter() - started
-        if kept is not None:
-            with write_aside(kept) as aside:
-                joblib.dump(found, aside)
-        return found
-
     def _made(
         self,
         name: str,
-        fit: Callable[[], tuple[Any, float]],
-        transform: Callable[[Any], sr.SequenceDataset],
+        regenerator: Any,
+        rows: Callable[[], sr.SequenceDataset],
         facts: Callable[[Any], dict[str, Any]],
+        shared_fit: str | None = None,
     ) -> sr.SequenceDataset:
         kept = self.cache / f"{self.dataset}-{name}-{self.seed}.parquet"
         notes = kept.with_suffix(".json")
         if not notes.exists():
-            fitted, seconds = fit()
+            given = rows()
+            fitted, seconds = self._fitted(regenerator, given, shared_fit)
             started = time.perf_counter()
-            transform(fitted).to_parquet(kept)
+            fitted.transform(given).to_parquet(kept)
             made = {
                 "regenerator_fit_seconds": seconds,
                 "regenerator_transform_seconds": time.perf_counter() - started,
@@ -141,6 +130,19 @@ class RowMaker:
                 aside.write_text(json.dumps(made))
         self.notes |= json.loads(notes.read_text())
         return sr.SequenceDataset.read_parquet(kept)
+
+    def _fitted(self, regenerator: Any, rows: sr.SequenceDataset, shared: str | None) -> tuple[Any, float]:
+        """The regenerator, fitted, and the seconds that took; a fit with a name serves all that differ in decoding."""
+        kept = self.cache / f"{self.dataset}-{shared}-{self.seed}.joblib"
+        if shared is not None and kept.exists():
+            fitted, seconds = joblib.load(kept)
+            return fitted.set_params(**regenerator.get_params(deep=False)), seconds
+        started = time.perf_counter()
+        found = regenerator.fit(rows), time.perf_counter() - started
+        if shared is not None:
+            with write_aside(kept) as aside:
+                joblib.dump(found, aside)
+        return found
 
 
 @dataclass(frozen=True)
@@ -243,8 +245,8 @@ VARIANTS: dict[str, Variant] = {
     "personalized_reference": Variant("DR4SR+ (published)", lambda maker: maker.regenerated(), {}, as_published=True),
     "personalized": Variant("DR4SR+", lambda maker: maker.regenerated(), {}),
     # What was added is weighed against the original rows, by larger steps, for items that are kept from the model.
-    "personalized_moving": Variant(
-        "DR4SR+, weights that move",
+    "personalized_original_fixed": Variant(
+        "DR4SR+, original rows fixed",
         lambda maker: maker.regenerated(),
         {
             "fixed": ("original",),
