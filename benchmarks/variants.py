@@ -90,8 +90,7 @@ class RowMaker:
         self, name: str = "taught", models: Sequence[str] = ("SASRec",), patience: int = 20, **settings: Any
     ) -> sr.SequenceDataset:
         """Original rows, and rows that a teacher continued; kept for other runs, as regenerated ones are."""
-        common = {"random_state": self.seed, "checkpoint_dir": self.cache / "checkpoints", "verbose": True}
-        members = [getattr(sr.targets, model)(refit=True, patience=patience, **common) for model in models]
+        members = [self._teacher(model, patience) for model in models]
         teacher = members[0] if len(members) == 1 else sr.targets.Ensemble(members)
         regenerator = sr.TeacherRegenerator(teacher, **settings, random_state=self.seed, verbose=True)
         return self._made(
@@ -105,6 +104,31 @@ class RowMaker:
                 ],
             },
         )
+
+    def expected(self, highest_rank: int) -> sr.SequenceDataset:
+        """Original rows, and of the added ones those whose last item a SASRec ranks so high after those before it."""
+        rows = self.regenerated()
+        is_added = rows.origin != sr.Origin.ORIGINAL
+        added = rows[is_added]
+        fronts, last = sr.model_selection.leave_one_out(
+            sr.SequenceDataset(added.items, added.offsets, added.vocabulary)
+        )
+        teacher = self._teacher("SASRec").fit(self.original.replace(validation=None))
+        is_expected = teacher.rank(fronts, last) <= highest_rank
+        self.notes["added_rows_kept"] = {
+            origin.name.lower(): {
+                "kept": int(np.count_nonzero(is_expected & (added.origin == origin))),
+                "of": int(np.count_nonzero(added.origin == origin)),
+            }
+            for origin in (sr.Origin.MINED, sr.Origin.REGENERATED)
+        }
+        kept = ~is_added
+        kept[is_added] = is_expected
+        return rows[kept]
+
+    def _teacher(self, model: str, patience: int = 20) -> sr.targets.SequentialRecommender:
+        common = {"random_state": self.seed, "checkpoint_dir": self.cache / "checkpoints", "verbose": True}
+        return getattr(sr.targets, model)(refit=True, patience=patience, **common)
 
     def _made(
         self,
@@ -223,6 +247,8 @@ VARIANTS: dict[str, Variant] = {
         "original + continued by SASRec and FMLP, weight 0.3",
         lambda maker: maker.taught("taught_ensemble", ("SASRec", "FMLP"), patience=5, weight=0.3),
     ),
+    # Rows that a recommender does not expect may be noise.
+    "expected": Variant("DR4SR, added rows among a SASRec's first 100", lambda maker: maker.expected(100)),
     "balanced": Variant("DR4SR, gate balanced", lambda maker: maker.regenerated("balanced", gate_balance_weight=1.0)),
     **{
         f"memories_{count}": Variant(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from benchmarks import accuracy, datasets, paper, report, runs, tables, variants
 from benchmarks.store import Store, holm
+from sklearn.base import clone
 
 import seqregen as sr
 from seqregen.datasets import make_sequences
@@ -54,6 +55,22 @@ def test_controls_keep_the_original_rows_in_place(maker):
     alone = variants.VARIANTS["mined_only"].rows(maker)
     assert not alone.originals().weights.any()
     assert added(alone).weights.all()
+
+
+def test_rows_that_a_recommender_does_not_expect_are_left_out(maker, monkeypatch):
+    quick = sr.targets.SASRec(embedding_dim=8, max_epochs=3, batch_size=32, random_state=0)
+    monkeypatch.setattr(maker, "_teacher", lambda model: clone(quick))
+    rows, all_rows = maker.expected(5), maker.regenerated()
+    assert rows.originals().to_lists() == maker.original.to_lists()
+    kept, of = (
+        {origin.name.lower(): int((found.origin == origin).sum()) for origin in sr.Origin} for found in (rows, all_rows)
+    )
+    told = maker.notes["added_rows_kept"]
+    assert told == {name: {"kept": kept[name], "of": of[name]} for name in ("mined", "regenerated")}
+    assert 0 < kept["mined"] < of["mined"]
+    teacher = quick.fit(maker.original.replace(validation=None))
+    for row in added(rows).to_lists():
+        assert row[-1] in teacher.predict([row[:-1]], k=5)[0]
 
 
 def test_a_run_is_one_file_that_is_written_once(store):
