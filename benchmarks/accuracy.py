@@ -23,7 +23,7 @@ from itertools import product
 from multiprocessing.process import BaseProcess
 
 from .recipes import RECIPES
-from .runs import RESULTS, Run
+from .runs import RESULTS, Run, training_seconds
 from .variants import VARIANTS, WINDOWS
 
 # Seconds between two looks at the runs that are under way.
@@ -40,6 +40,7 @@ def carry_out_all(runs: Sequence[Run], *, jobs: int, threads: int, minutes: floa
     """
     waiting = [run for run in runs if not run.finished]
     print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already.", flush=True)
+    _tell_what_is_left(waiting, jobs)
     deadline = time.monotonic() + 60 * minutes
     context = multiprocessing.get_context("spawn")
     under_way: dict[BaseProcess, Run] = {}
@@ -60,7 +61,8 @@ def carry_out_all(runs: Sequence[Run], *, jobs: int, threads: int, minutes: floa
         for process, run in under_way.items():
             process.terminate()
             process.join()
-            print(f"stopped: {run}; the same command goes on with it", flush=True)
+            if not run.finished:
+                print(f"stopped: {run}; the same command goes on with it", flush=True)
     if waiting:
         print(f"not begun: {len(waiting)} runs", flush=True)
     return failed
@@ -72,17 +74,24 @@ def _tell(run: Run, left: list[Run], jobs: int) -> None:
         return
     record = json.loads(run.path.read_text())
     scores = "  ".join(f"{name} {value:.4f}" for name, value in record["test"].items())
-    print(f"{run}: {scores}  ({record['fit_seconds'] / 60:.1f} min)", flush=True)
-    if left:
-        print(f"{len(left)} runs left, about {_expected_minutes(left) / jobs:.0f} min", flush=True)
+    print(f"{run}: {scores}  ({training_seconds(record) / 60:.1f} min)", flush=True)
+    _tell_what_is_left(left, jobs)
 
 
-def _expected_minutes(runs: list[Run]) -> float:
-    """What like runs took, or where there are none, all runs."""
+def _tell_what_is_left(left: list[Run], jobs: int) -> None:
+    expected = _expected_minutes(left)
+    if expected is not None:
+        print(f"{len(left)} runs left, about {expected / jobs:.0f} min, rows to be made not counted", flush=True)
+
+
+def _expected_minutes(runs: list[Run]) -> float | None:
+    """What like trainings took, or where there are none, all; None where nothing is left, or known."""
     taken: dict[str, list[float]] = {}
     for path in RESULTS.glob("*.json"):
         record = json.loads(path.read_text())
-        taken.setdefault(record["recipe"], []).append(record["fit_seconds"] / 60)
+        taken.setdefault(record["recipe"], []).append(training_seconds(record) / 60)
+    if not taken or not runs:
+        return None
     usual = statistics.fmean(minutes for recipe in taken.values() for minutes in recipe)
     return sum(statistics.fmean(taken.get(run.recipe, [usual])) for run in runs)
 
@@ -121,6 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for seed, dataset, recipe, variant in product(options.seeds, options.datasets, recipes, variants)
         )
     ]
+    for run in runs:
+        if run.finished and (changed := run.changes()):
+            parser.error(f"{run} was made with {changed}; delete {run.path} to make it again")
     # Child processes take the number of threads from here.
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     failed = carry_out_all(runs, jobs=options.jobs, threads=options.threads, minutes=options.minutes)
@@ -128,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _named(parser: argparse.ArgumentParser, kind: str, known: dict, patterns: list[str]) -> list[str]:
-    names = [name for name in known if any(fnmatch(name, pattern) for pattern in patterns)]
-    if not names:
-        parser.error(f"no {kind} is called {' or '.join(patterns)}; there are {', '.join(known)}")
-    return names
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in known):
+            parser.error(f"no {kind} is called {pattern}; there are {', '.join(known)}")
+    return [name for name in known if any(fnmatch(name, pattern) for pattern in patterns)]

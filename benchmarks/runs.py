@@ -20,9 +20,10 @@ from .machine import RESULTS as ALL_RESULTS
 from .machine import describe_machine
 from .path import peak_mebibytes
 from .recipes import make_model
+from .settings import deciding, differences
 from .variants import VARIANTS, RowMaker
 
-__all__ = ["CACHE", "RESULTS", "Run"]
+__all__ = ["CACHE", "RESULTS", "Run", "training_seconds"]
 
 RESULTS = ALL_RESULTS / "accuracy"
 CACHE = Path(__file__).parent / ".cache"
@@ -52,6 +53,17 @@ class Run:
     def finished(self) -> bool:
         return self.path.exists()
 
+    def changes(self) -> str:
+        """Where the finished run was made with other settings than its recipe and variant have now; "" for nowhere."""
+        record = json.loads(self.path.read_text())
+        estimator = VARIANTS[self.variant].estimator(make_model(self.recipe))
+        model = getattr(estimator, "recommender", estimator)
+        found = [differences(deciding(record["settings"]), deciding(model.get_params()))]
+        if model is not estimator:
+            settings = estimator.get_params(deep=False) | {"recommender": None}
+            found.append(differences(deciding(record["personalizer"]["settings"]), deciding(settings)))
+        return ", ".join(filter(None, found))
+
     def __str__(self) -> str:
         return f"{self.dataset}, {self.recipe}, {self.variant}, seed {self.seed}"
 
@@ -64,15 +76,13 @@ class Run:
         rows = variant.rows(maker)
         model = make_model(self.recipe, random_state=self.seed, checkpoint_dir=CACHE / "checkpoints", verbose=True)
         estimator = variant.estimator(model)
-        started = time.perf_counter()
         estimator.fit(rows)
-        fitted = time.perf_counter()
+        started = time.perf_counter()
         ranks = estimator.rank(rows, maker.y)
         record = self._record(rows, estimator, maker) | {
             "test": ranking_metrics(ranks, k=(10, 20)),
             "groups": _by_group(ranks, maker),
-            "fit_seconds": fitted - started,
-            "rank_seconds": time.perf_counter() - fitted,
+            "rank_seconds": time.perf_counter() - started,
             "peak_mebibytes": peak_mebibytes(),
             "threads": threads,
             "machine": describe_machine(),
@@ -113,6 +123,12 @@ class Run:
             np.savez_compressed(aside, ranks=np.where(ranks == UNREACHABLE, 0, ranks).astype(np.int32))
         with write_aside(self.path) as aside:
             aside.write_text(json.dumps(record, indent=1, default=_as_plain) + "\n", encoding="utf-8")
+
+
+def training_seconds(record: dict[str, Any]) -> float:
+    """Seconds of all epochs of a run, those before it was stopped and went on as well."""
+    epochs = [*record["history"], *(record.get("refit_history") or [])]
+    return sum(epoch["seconds"] + epoch.get("evaluation_seconds", 0.0) for epoch in epochs)
 
 
 def _by_group(ranks: np.ndarray, maker: RowMaker) -> dict[str, dict[str, dict[str, float]]]:

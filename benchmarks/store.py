@@ -17,20 +17,36 @@ from seqregen.metrics import UNREACHABLE, PairedBootstrap, paired_bootstrap
 from .recipes import RECIPES
 from .variants import VARIANTS, WINDOWS
 
-__all__ = ["DATASETS", "METRICS", "Comparison", "Records", "Store", "holm"]
+__all__ = ["DATASETS", "METRICS", "Chance", "Comparison", "Records", "Store", "holm"]
 
 DATASETS = tuple(WINDOWS)
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
-# Differences between seeds that a recipe must have for a deviation of its own.
-_LEAST_FREEDOM = 2
+# Degrees of freedom that a recipe must have for a deviation of its own.
+_LEAST_FREEDOM = 4
 
 # Finished runs of one data set: by recipe and variant, and then by seed.
 Records = dict[tuple[str, str], dict[int, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
+class Chance:
+    """How far NDCG@20 differs between seeds.
+
+    Attributes
+    ----------
+    share : float
+        Its deviation over its mean.
+    freedom : int
+        Degrees of freedom that it was estimated with.
+    """
+
+    share: float
+    freedom: int
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """A variant beside the original rows, on the seeds that both have; gains are percent of the original's NDCG@20."""
+    """A variant beside a baseline, on the seeds that both have; gains are percent of the baseline's NDCG@20."""
 
     found: PairedBootstrap
 
@@ -68,27 +84,30 @@ class Store:
             runs[record["recipe"], record["variant"]][record["seed"]] = record
         return dict(runs)
 
-    def _compare(self, dataset: str) -> dict[tuple[str, str], Comparison]:
-        """Every variant beside the original rows of its recipe, in the order of recipes and variants."""
+    def _compare(self, dataset: str, baseline: str = "original") -> dict[tuple[str, str], Comparison]:
+        """Every variant beside a baseline of its recipe, in the order of recipes and variants."""
         runs = self.runs(dataset)
         return {
-            (recipe, variant): self._compared(dataset, recipe, variant)
+            (recipe, variant): self._compared(dataset, recipe, variant, baseline)
             for recipe in RECIPES
             for variant in VARIANTS
-            if variant != "original" and set(runs.get((recipe, "original"), {})) & set(runs.get((recipe, variant), {}))
+            if variant != baseline and set(runs.get((recipe, baseline), {})) & set(runs.get((recipe, variant), {}))
         }
 
-    def _compared(self, dataset: str, recipe: str, variant: str) -> Comparison:
+    def _compared(self, dataset: str, recipe: str, variant: str, baseline: str) -> Comparison:
         runs = self.runs(dataset)
-        shared = sorted(set(runs[recipe, "original"]) & set(runs[recipe, variant]))
+        shared = sorted(set(runs[recipe, baseline]) & set(runs[recipe, variant]))
         here, before = (
             np.stack([self._ranks(f"{dataset}_{recipe}_{name}_{seed}") for seed in shared])
-            for name in (variant, "original")
+            for name in (variant, baseline)
         )
-        base = float(np.mean([runs[recipe, "original"][seed]["test"]["ndcg@20"] for seed in shared]))
-        chance = self.deviations.get(recipe, self.deviations.get("", 0.0))
+        base = float(np.mean([runs[recipe, baseline][seed]["test"]["ndcg@20"] for seed in shared]))
+        chance = self.chances.get(recipe) or self.chances.get("")
+        deviation, freedom = (chance.share * base, chance.freedom) if chance else (0.0, None)
         return Comparison(
-            paired_bootstrap(here, before, metric="ndcg", k=20, seed_deviation=chance * base, random_state=0)
+            paired_bootstrap(
+                here, before, metric="ndcg", k=20, seed_deviation=deviation, seed_freedom=freedom, random_state=0
+            )
         )
 
     def _ranks(self, key: str) -> np.ndarray:
@@ -96,10 +115,10 @@ class Store:
         return np.where(ranks == 0, UNREACHABLE, ranks)
 
     @cached_property
-    def deviations(self) -> dict[str, float]:
-        """Deviation of NDCG@20 between seeds, as a share of its mean, of each recipe over all rows and data sets.
+    def chances(self) -> dict[str, Chance]:
+        """How far NDCG@20 differs between the seeds of each recipe, over all rows and data sets.
 
-        Under "" that of all recipes together, which stands for those with fewer than three seeds to tell it from.
+        Under "" that of all recipes together, which stands for those that have too few seeds to tell it from.
         """
         squares: dict[str, list[float]] = defaultdict(list)
         freedom: dict[str, int] = defaultdict(int)
@@ -108,7 +127,7 @@ class Store:
                 squares[name] += ((values / values.mean() - 1) ** 2).tolist()
                 freedom[name] += len(values) - 1
         return {
-            name: float(np.sqrt(sum(squares[name]) / freedom[name]))
+            name: Chance(float(np.sqrt(sum(squares[name]) / freedom[name])), freedom[name])
             for name in squares
             if freedom[name] >= (_LEAST_FREEDOM if name else 1)
         }

@@ -9,6 +9,7 @@ import numpy as np
 
 from .published.tables import PAPER, ROWS
 from .recipes import RECIPES
+from .runs import training_seconds
 from .store import METRICS, Records, Store, holm
 from .variants import VARIANTS
 
@@ -84,7 +85,7 @@ def models_table(store: Store, dataset: str) -> str:
             ours = np.mean([record["test"]["ndcg@20"] for record in seeds.values()])
             known = f"{short(published)} (ours {100 * (ours / published - 1):+.0f} %)"
         epochs = " ".join(str(record["best_epoch"] + 1) for record in seeds.values())
-        minutes = np.mean([record["fit_seconds"] for record in seeds.values()]) / 60
+        minutes = np.mean([training_seconds(record) for record in seeds.values()]) / 60
         rows.append([recipe, len(seeds), *_cells(seeds), known, epochs, f"{minutes:.1f}"])
     return markdown(["recipe", "seeds", *METRICS, "published ndcg@20", "best epoch", "minutes a run"], rows)
 

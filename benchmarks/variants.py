@@ -12,12 +12,14 @@ from typing import Any
 
 import joblib
 import numpy as np
+from filelock import FileLock
 
 import seqregen as sr
 from seqregen.files import write_aside
 from seqregen.ragged import offsets_from_lengths, take_positions
 
 from .data import data_file, read_sequences
+from .settings import deciding, differences
 
 __all__ = ["VARIANTS", "WINDOWS", "RowMaker", "Variant"]
 
@@ -60,10 +62,13 @@ class RowMaker:
     def mined(self) -> sr.SequenceDataset:
         """Original and mined rows."""
         started = time.perf_counter()
-        miner = sr.PatternMiner(window=WINDOWS[self.dataset], min_support=2, random_state=self.seed)
-        rows = miner.fit_transform(self.original)
+        rows = self._miner.fit_transform(self.original)
         self.notes["mining_seconds"] = time.perf_counter() - started
         return rows
+
+    @property
+    def _miner(self) -> sr.PatternMiner:
+        return sr.PatternMiner(window=WINDOWS[self.dataset], min_support=2, random_state=self.seed)
 
     def regenerated(self, name: str = "regenerated", rate: float | None = None, **settings: Any) -> sr.SequenceDataset:
         """Original, mined and regenerated rows; what an earlier run made is taken, a fit that was stopped goes on.
@@ -83,6 +88,7 @@ class RowMaker:
             regenerator,
             lambda: self.mined,
             lambda fitted: {"regenerator": vars(fitted.report_), "regenerator_history": fitted.history_},
+            {"mining": deciding(self._miner.get_params())} | deciding(regenerator.get_params(deep=False)),
             shared_fit=None if rate is None else "rates",
         )
 
@@ -98,11 +104,12 @@ class RowMaker:
             regenerator,
             lambda: self.original,
             lambda fitted: {
-                "regenerator": fitted.get_params(deep=False) | {"teacher": list(models), "patience": patience},
                 "regenerator_history": [
                     member.history_ for member in getattr(fitted.teacher_, "recommenders_", [fitted.teacher_])
                 ],
             },
+            deciding(regenerator.get_params(deep=False))
+            | {"teacher": [deciding(member.get_params()) for member in members]},
         )
 
     def expected(self, highest_rank: int) -> sr.SequenceDataset:
@@ -136,24 +143,43 @@ class RowMaker:
         regenerator: Any,
         rows: Callable[[], sr.SequenceDataset],
         facts: Callable[[Any], dict[str, Any]],
+        settings: dict[str, Any],
         shared_fit: str | None = None,
     ) -> sr.SequenceDataset:
         kept = self.cache / f"{self.dataset}-{name}-{self.seed}.parquet"
         notes = kept.with_suffix(".json")
-        if not notes.exists():
-            given = rows()
-            fitted, seconds = self._fitted(regenerator, given, shared_fit)
-            started = time.perf_counter()
-            fitted.transform(given).to_parquet(kept)
-            made = {
-                "regenerator_fit_seconds": seconds,
-                "regenerator_transform_seconds": time.perf_counter() - started,
-                **facts(fitted),
-            }
-            with write_aside(notes) as aside:
-                aside.write_text(json.dumps(made))
-        self.notes |= json.loads(notes.read_text())
+        # Of runs side by side that want the same rows one makes them.
+        with FileLock(self.cache / f"{self.dataset}-{shared_fit or name}-{self.seed}.lock"):
+            if not notes.exists():
+                self._make(kept, notes, regenerator, rows(), facts, settings, shared_fit)
+        told = json.loads(notes.read_text())
+        changed = differences(told.setdefault("rows_settings", settings), settings)
+        if changed:
+            raise ValueError(f"{kept} was made with {changed}; delete {notes.name} beside it to make it again.")
+        self.notes |= told
         return sr.SequenceDataset.read_parquet(kept)
+
+    def _make(
+        self,
+        kept: Path,
+        notes: Path,
+        regenerator: Any,
+        rows: sr.SequenceDataset,
+        facts: Callable[[Any], dict[str, Any]],
+        settings: dict[str, Any],
+        shared_fit: str | None,
+    ) -> None:
+        fitted, seconds = self._fitted(regenerator, rows, shared_fit)
+        started = time.perf_counter()
+        fitted.transform(rows).to_parquet(kept)
+        made = {
+            "regenerator_fit_seconds": seconds,
+            "regenerator_transform_seconds": time.perf_counter() - started,
+            "rows_settings": settings,
+            **facts(fitted),
+        }
+        with write_aside(notes) as aside:
+            aside.write_text(json.dumps(made))
 
     def _fitted(self, regenerator: Any, rows: sr.SequenceDataset, shared: str | None) -> tuple[Any, float]:
         """The regenerator, fitted, and the seconds that took; a fit with a name serves all that differ in decoding."""

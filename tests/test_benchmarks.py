@@ -113,13 +113,25 @@ def test_the_chance_of_training_is_pooled_by_recipe_where_it_can_be(tmp_path, mo
     def cell(*values):
         return {seed: {"test": {"ndcg@20": value}} for seed, value in enumerate(values)}
 
-    cells = {("one", "original"): cell(0.9, 1.0, 1.1), ("one", "mined"): cell(2.0), ("two", "original"): cell(0.4, 0.6)}
+    cells = {
+        ("one", "original"): cell(0.9, 1.0, 1.1),
+        ("one", "mined"): cell(1.8, 2.0, 2.2),
+        ("two", "original"): cell(0.4, 0.6),
+    }
     store = Store(tmp_path)
     monkeypatch.setattr(store, "runs", lambda dataset: cells if dataset == "amazon-toys" else {})
-    found = store.deviations
+    found = store.chances
     assert sorted(found) == ["", "one"]
-    assert found["one"] == pytest.approx(0.1)
-    assert found[""] == pytest.approx(np.sqrt((0.01 + 0.01 + 0.04 + 0.04) / 3))
+    assert (found["one"].share, found["one"].freedom) == (pytest.approx(0.1), 4)
+    assert (found[""].share, found[""].freedom) == (pytest.approx(np.sqrt((4 * 0.01 + 2 * 0.04) / 5)), 5)
+
+
+def test_any_variant_is_a_baseline(store):
+    for variant in ("mined", "twice"):
+        runs.Run("amazon-beauty", RECIPE, variant, 0).carry_out()
+    found = Store(store).comparisons("amazon-beauty", "mined")
+    assert list(found) == [(RECIPE, "twice")]
+    assert not Store(store).comparisons("amazon-beauty")
 
 
 def test_holm_holds_for_all_comparisons_together():
@@ -183,6 +195,38 @@ def test_unknown_names_are_refused_with_those_there_are(store, capsys):
     with pytest.raises(SystemExit):
         accuracy.main(["--recipes", "BERT4Rec-*"])
     assert "no recipe is called BERT4Rec-*; there are SASRec-bce" in capsys.readouterr().err
+
+
+def test_one_unknown_name_among_known_ones_is_refused(store, capsys):
+    with pytest.raises(SystemExit):
+        accuracy.main(["--recipes", RECIPE, "--variants", "original", "orignal"])
+    assert "no variant is called orignal; there are original" in capsys.readouterr().err
+
+
+def test_a_run_whose_settings_have_changed_is_not_passed_off_as_finished(store, monkeypatch, capsys):
+    run = runs.Run("amazon-beauty", RECIPE, "original", 0)
+    run.carry_out()
+    assert run.changes() == ""
+    monkeypatch.setattr(runs, "make_model", lambda recipe, **given: sr.targets.SASRec.reference(max_epochs=7, **given))
+    with pytest.raises(SystemExit):
+        accuracy.main(["--recipes", RECIPE, "--variants", "original", "--seeds", "0"])
+    assert "was made with max_epochs=2 where now it is 7; delete" in capsys.readouterr().err
+
+
+def test_kept_rows_are_those_that_are_asked_for(maker):
+    quick = {"max_epochs": 1, "item_embeddings": None, "embedding_dim": 8}
+    rows = maker.regenerated("few", **quick)
+    assert maker.regenerated("few", **quick).to_lists() == rows.to_lists()
+    assert maker.notes["rows_settings"]["mining"]["window"] == 5
+    with pytest.raises(ValueError, match="was made with max_epochs=1 where now it is 2; delete"):
+        maker.regenerated("few", **quick | {"max_epochs": 2})
+
+
+def test_every_run_in_the_store_was_made_with_the_settings_it_is_named_after():
+    for path in sorted(report.RESULTS.glob("*.json")):
+        record = json.loads(path.read_text())
+        run = runs.Run(*(record[name] for name in ("dataset", "recipe", "variant", "seed")))
+        assert (run.path, run.changes()) == (path, "")
 
 
 def test_the_data_sets_are_counted_once_and_beside_the_paper(store, tmp_path, monkeypatch, capsys):

@@ -103,6 +103,9 @@ def test_bad_options():
     for wrong in (-0.1, np.nan, np.inf):
         with pytest.raises(ValueError, match="seed_deviation must be a finite number"):
             paired_bootstrap([1], [1], seed_deviation=wrong)
+    for wrong in (0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="seed_freedom must be a positive number"):
+            paired_bootstrap([1], [1], seed_deviation=0.1, seed_freedom=wrong)
 
 
 def test_the_chance_of_training_adds_to_that_of_users():
@@ -115,3 +118,16 @@ def test_the_chance_of_training_adds_to_that_of_users():
     expected = np.hypot((alone.high - alone.low) / width, 0.02 * np.sqrt(1 / 4 + 1 / 2))
     assert (both.high - both.low) / width == pytest.approx(expected, rel=0.03)
     assert both.p_value > alone.p_value
+
+
+def test_a_deviation_that_few_seeds_told_is_less_sure():
+    ranks = ranks_of_two_models(shift=2)
+    widths = [
+        np.subtract(*[getattr(found, end) for end in ("high", "low")])
+        for found in (
+            paired_bootstrap(*ranks, n_resamples=20_000, seed_deviation=1.0, seed_freedom=freedom)
+            for freedom in (None, 3)
+        )
+    ]
+    # Of Student's law with three degrees of freedom 95 % lie within 3.182 deviations, of the normal one within 1.960.
+    assert widths[1] / widths[0] == pytest.approx(3.182 / 1.960, rel=0.05)

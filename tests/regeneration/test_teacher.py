@@ -20,7 +20,7 @@ from seqregen import (
 )
 from seqregen.inputs import check_sequences
 from seqregen.model_selection import leave_one_out
-from seqregen.targets import Ranker, SASRec
+from seqregen.targets import FMLP, Ranker, SASRec
 
 
 class FixedScores(Ranker):
@@ -171,13 +171,23 @@ def test_columns_stay_with_the_rows_that_have_them(sasrec, sequences, tmp_path):
     assert SequenceDataset.read_parquet(tmp_path / "taught.parquet") == result
 
 
-def test_the_default_teacher_learns_from_whole_rows():
+def test_the_default_teachers_learn_from_whole_rows(tmp_path):
     rows = [["a", "b", "c", "d"], ["b", "c", "d", "a"], ["c", "d", "a", "b"]] * 4
-    model = TeacherRegenerator(n_items=1, random_state=0).fit(rows)
-    teacher = model.teacher_
-    assert (type(teacher), teacher.loss) == (SASRec, "sampled_softmax")
-    # Trained once to find how long, and once more on the rows with their last items.
-    assert len(teacher.refit_history_) == teacher.best_epoch_ + 1
+    settings = {"n_items": 1, "random_state": 0, "checkpoint_dir": tmp_path, "device": "cpu"}
+    model = TeacherRegenerator(**settings).fit(rows)
+    members = model.teacher_.recommenders_
+    assert [(type(member), member.loss) for member in members] == [
+        (SASRec, "sampled_softmax"),
+        (FMLP, "sampled_softmax"),
+    ]
+    for member in members:
+        # Trained once to find how long, and once more on the rows with their last items.
+        assert len(member.refit_history_) == member.best_epoch_ + 1
+        assert member.device == "cpu"
+    again = TeacherRegenerator(**settings).fit(rows)
+    # What a checkpoint tells is not measured anew.
+    assert [member.history_ for member in again.teacher_.recommenders_] == [member.history_ for member in members]
+    np.testing.assert_array_equal(again.transform(rows).items, model.transform(rows).items)
 
 
 def test_it_takes_its_place_in_scikit_learn(sasrec, sequences):

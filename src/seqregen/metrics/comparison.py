@@ -64,6 +64,7 @@ def paired_bootstrap(
     k: int = 20,
     *,
     seed_deviation: float = 0.0,
+    seed_freedom: float | None = None,
     n_resamples: int = 10_000,
     confidence: float = 0.95,
     random_state: Any = 0,
@@ -88,6 +89,10 @@ def paired_bootstrap(
         once. Each resample's difference gets a normal error of this deviation times the square root of
         ``1 / n_seeds_a + 1 / n_seeds_b``. With 0 the answer holds for the models as they were trained, not for
         training them again.
+    seed_freedom : float, optional
+        Degrees of freedom that ``seed_deviation`` was estimated with: trained models less the groups whose means they
+        were set against, 2 for three seeds of one model. The errors are Student's then, which are wider; without it the
+        deviation is taken as known.
     n_resamples : int, default=10,000
         Number of resamples.
     confidence : float, default=0.95
@@ -117,6 +122,8 @@ def paired_bootstrap(
         raise ValueError(f"confidence must lie between 0 and 1; got {confidence!r}.")
     if not 0 <= seed_deviation < np.inf:
         raise ValueError(f"seed_deviation must be a finite number, not negative; got {seed_deviation!r}.")
+    if seed_freedom is not None and not 0 < seed_freedom < np.inf:
+        raise ValueError(f"seed_freedom must be a positive number, or None; got {seed_freedom!r}.")
     (k,) = check_cutoffs(k)
     values_a, n_seeds_a = _mean_over_seeds(ranks_a, "ranks_a", metric, k)
     values_b, n_seeds_b = _mean_over_seeds(ranks_b, "ranks_b", metric, k)
@@ -125,7 +132,9 @@ def paired_bootstrap(
     random = check_random_state(random_state)
     resampled = _resampled_means(values_a - values_b, int(n_resamples), random)
     if seed_deviation:
-        resampled += random.normal(0.0, seed_deviation * np.sqrt(1 / n_seeds_a + 1 / n_seeds_b), len(resampled))
+        size = len(resampled)
+        errors = random.standard_normal(size) if seed_freedom is None else random.standard_t(seed_freedom, size)
+        resampled += errors * seed_deviation * np.sqrt(1 / n_seeds_a + 1 / n_seeds_b)
     tail = (1 - confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     # One is added so that a finite number of resamples never claims certainty.

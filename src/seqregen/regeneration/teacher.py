@@ -12,7 +12,7 @@ from ..inputs import check_sequences, require_two_items
 from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
 from ..ragged import position_in_row
 from ..sequences import Origin, SequenceDataset
-from ..targets import SASRec
+from ..targets import FMLP, Ensemble, SASRec
 from .continuing import DrawingSettings, continued
 
 __all__ = ["TeacherRegenerator"]
@@ -21,11 +21,11 @@ __all__ = ["TeacherRegenerator"]
 class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     """Continue every sequence with items that a trained recommender expects next (distillation by data).
 
-    A teacher, by default a SASRec under a strong loss, is trained on the original rows. From each row it is then asked
+    A teacher, by default SASRec and FMLP together, is trained on the original rows. From each row it is then asked
     for an item at random, by its own probabilities, then for another one behind that, and so on. The source row and
     what was drawn behind it are a new row, whose drawn items alone are training targets. Whatever learns
-    from the rows learns what the teacher knows, without sharing its loss, architecture or library: it is meant for
-    models that are weaker than the teacher. One that is as strong learns nothing but the noise of the draws.
+    from the rows learns what the teacher knows, without sharing its loss, architecture or library: the weaker it is,
+    the more. One that knows as much as the teacher learns nothing but the noise of the draws.
 
     ``transform`` returns the rows that it is given and adds the new ones behind them.
 
@@ -33,8 +33,10 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     ----------
     teacher : recommender, optional
         Anything that trains on a SequenceDataset and has ``score_blocks``: the targets and adapters of this library.
-        Its scores are read as logarithms of probabilities, which the softmax losses make them. Default
-        ``SASRec(refit=True)`` with this ``random_state`` and ``verbose``.
+        Its scores are read as logarithms of probabilities, which the softmax losses make them. Default an
+        :class:`~seqregen.targets.Ensemble` of ``SASRec(refit=True)`` and ``FMLP(refit=True, patience=5)`` with the
+        last four parameters below. FMLP, the better of the two, takes most of the time; ``SASRec(refit=True)`` alone
+        is several times as fast, and enough for models under a weak loss.
     n_items : int, default=10
         Items drawn behind each row.
     n_copies : int, default=1
@@ -42,12 +44,17 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     temperature : float, default=0.5
         What scores are divided by. Below 1 likely items are drawn more often than the teacher expects them, which is
         less noise to learn from; near 0 the best item is always drawn.
-    weight : float, default=1.0
-        Weight of each drawn item as a training target; other items of the new rows have 0. At least 0. For models about
-        as good as the teacher less than 1, say 0.3.
+    weight : float, default=0.3
+        Weight of each drawn item as a training target; other items of the new rows have 0. At least 0. Models about as
+        good as the teacher need less than 1.
     exclude_history : bool, default=True
         Whether items that a row has already are never drawn, as they are never recommended.
+    device : str, default="auto"
+        "auto" takes CUDA where there is one, else the CPU. This and what follows but ``random_state`` and ``verbose``
+        is for the default teacher; another one has its own.
     random_state : int, RandomState instance or None, default=None
+    checkpoint_dir : path-like, optional
+        Where the default teacher keeps checkpoints; a fit that was interrupted goes on from there to the same result.
     verbose : bool, default=False
         Progress bars.
 
@@ -87,9 +94,11 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         n_items: int = 10,
         n_copies: int = 1,
         temperature: float = 0.5,
-        weight: float = 1.0,
+        weight: float = 0.3,
         exclude_history: bool = True,
+        device: str = "auto",
         random_state: Any = None,
+        checkpoint_dir: Any = None,
         verbose: bool = False,
     ) -> None:
         self.teacher = teacher
@@ -98,7 +107,9 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self.temperature = temperature
         self.weight = weight
         self.exclude_history = exclude_history
+        self.device = device
         self.random_state = random_state
+        self.checkpoint_dir = checkpoint_dir
         self.verbose = verbose
 
     def _check_parameters(self) -> None:
@@ -143,14 +154,22 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         training_seed, self.drawing_seed_ = (
             int(seed >> 1) for seed in np.random.SeedSequence(draw_seed(self.random_state)).generate_state(2)
         )
-        if self.teacher is None:
-            self.teacher_ = SASRec(refit=True, random_state=training_seed, verbose=self.verbose)
-        else:
-            self.teacher_ = clone(self.teacher)
+        self.teacher_ = self._default_teacher(training_seed) if self.teacher is None else clone(self.teacher)
         self.teacher_.fit(originals)
         self.vocabulary_ = data.vocabulary
         self.is_sayable_ = np.bincount(originals.items, minlength=data.n_items + 1)[1:] > 0
         return self
+
+    def _default_teacher(self, seed: int) -> Ensemble:
+        common = {
+            "refit": True,
+            "device": self.device,
+            "random_state": seed,
+            "checkpoint_dir": self.checkpoint_dir,
+            "verbose": self.verbose,
+        }
+        # FMLP takes most of the time, and is near its best early.
+        return Ensemble([SASRec(**common), FMLP(patience=5, **common)])
 
     def transform(self, X: Any) -> SequenceDataset:
         """Add rows that continue the original ones.
