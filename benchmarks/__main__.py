@@ -67,7 +67,8 @@ def _speed(options: argparse.Namespace) -> int:
     command = f"python -m benchmarks speed --rounds {options.rounds} --threads {options.threads} --data {options.data}"
     if options.stages:
         command += f" --stages {' '.join(options.stages)}"
-    written = write_results("speed", command, {"data": options.data, "threads": options.threads, "stages": records})
+    facts = {"data": options.data, "threads": options.threads, "peers": environment.installed(), "stages": records}
+    written = write_results("speed", command, facts)
     print(f"written: results/{written.name}. Ratio: least seconds of theirs over least seconds of ours.")
     return 0
 

@@ -1,7 +1,10 @@
 """Accuracy on real data, of every model and of what regeneration adds: a result file a run, finished ones skipped.
 
-    python -m benchmarks accuracy --recipes "SASRec-*" --seeds 0 1 2 --minutes 60 --jobs 2
+    python -m benchmarks accuracy --minutes 60 --jobs 2
+    python -m benchmarks accuracy --recipes "SASRec-*" --seeds 0 1 2
     python -m benchmarks report
+
+Without names the runs of the plan (:mod:`benchmarks.plan`) are carried out in its order.
 
 Protocol: leave-one-out. The last item of each user is the test target, the last but one the validation item
 that early stopping reads; mining, regeneration and gradients see the rest alone. Full ranking, history excluded.
@@ -19,9 +22,9 @@ import statistics
 import time
 from collections.abc import Sequence
 from fnmatch import fnmatch
-from itertools import product
 from multiprocessing.process import BaseProcess
 
+from .plan import Block, planned_runs
 from .recipes import RECIPES
 from .runs import RESULTS, Run, training_seconds
 from .variants import VARIANTS, WINDOWS
@@ -100,36 +103,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks accuracy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--datasets", nargs="+", choices=WINDOWS, default=["amazon-beauty"])
+    parser.add_argument("--datasets", nargs="+", choices=WINDOWS, help="default: amazon-beauty")
     parser.add_argument(
         "--recipes",
         nargs="+",
-        default=["SASRec-bce", "SASRec-softmax"],
-        help=f"names or patterns such as 'SASRec-*', of: {', '.join(RECIPES)}",
+        help=f"names or patterns such as 'SASRec-*', of: {', '.join(RECIPES)}; default: SASRec-bce SASRec-softmax",
     )
     parser.add_argument(
         "--variants",
         nargs="+",
-        default=["original", "mined", "regenerated"],
-        help=f"names or patterns, of: {', '.join(VARIANTS)}",
+        help=f"names or patterns, of: {', '.join(VARIANTS)}; default: original mined regenerated",
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, help="default: 0 1 2")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this time, resumably")
     options = parser.parse_args(arguments)
-    recipes, variants = (
-        _named(parser, *kind)
-        for kind in (("recipe", RECIPES, options.recipes), ("variant", VARIANTS, options.variants))
-    )
-    # The variants of one recipe and seed are compared with each other: they come one after the other.
-    runs = [
-        Run(*key)
-        for key in (
-            (dataset, recipe, variant, seed)
-            for seed, dataset, recipe, variant in product(options.seeds, options.datasets, recipes, variants)
-        )
-    ]
+    runs = _chosen_runs(parser, options)
     for run in runs:
         if run.finished and (changed := run.changes()):
             parser.error(f"{run} was made with {changed}; delete {run.path} to make it again")
@@ -137,6 +127,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     failed = carry_out_all(runs, jobs=options.jobs, threads=options.threads, minutes=options.minutes)
     return 1 if failed else 0
+
+
+def _chosen_runs(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[Run]:
+    """The runs of the plan, or where any is named, those of all combinations."""
+    if not (options.datasets or options.recipes or options.variants or options.seeds):
+        return planned_runs()
+    recipes = _named(parser, "recipe", RECIPES, options.recipes or ["SASRec-bce", "SASRec-softmax"])
+    variants = _named(parser, "variant", VARIANTS, options.variants or ["original", "mined", "regenerated"])
+    datasets, seeds = options.datasets or ["amazon-beauty"], options.seeds or [0, 1, 2]
+    return Block(tuple(datasets), tuple(recipes), tuple(variants), tuple(seeds)).runs()
 
 
 def _named(parser: argparse.ArgumentParser, kind: str, known: dict, patterns: list[str]) -> list[str]:

@@ -80,7 +80,7 @@ def _coordinates(line: Mapping[float, float]) -> tuple[list[float], list[float]]
 
 
 def draw_growth(records: list[dict[str, Any]], series: Mapping[str, list[tuple[int, int]]], name: str) -> None:
-    """Seconds of each stage against interactions and against items, both axes logarithmic.
+    """Seconds and added memory of each stage against interactions and against items, all axes logarithmic.
 
     Parameters
     ----------
@@ -94,19 +94,25 @@ def draw_growth(records: list[dict[str, Any]], series: Mapping[str, list[tuple[i
 
     known = {(record["n_items"], record["n_interactions"]): record["stages"] for record in records}
     stages = list(dict.fromkeys(stage for found in known.values() for stage in found))
+    values = {
+        "processor seconds, one thread": lambda record: record["seconds"],
+        "added memory (MiB)": lambda record: record["mebibytes"] - record["mebibytes_before"],
+    }
     with plt.rc_context(_STYLE):
-        figure, panels = plt.subplots(1, len(series), figsize=(8, 3.2), sharey=True, layout="constrained")
-        for axes, (what, sizes) in zip(panels, series.items(), strict=True):
-            for stage in stages:
-                points = [
-                    (size[what == "interactions"], known[size][stage]["seconds"])
-                    for size in sizes
-                    if stage in known.get(size, {})
-                ]
-                axes.loglog(*zip(*points, strict=True), "o-", markersize=4, label=stage)
+        figure, panels = plt.subplots(2, len(series), figsize=(8, 6), sharex="col", sharey="row", layout="constrained")
+        for row, (label, value) in zip(panels, values.items(), strict=True):
+            for axes, (what, sizes) in zip(row, series.items(), strict=True):
+                for stage in stages:
+                    points = [
+                        (size[what == "interactions"], value(known[size][stage]))
+                        for size in sizes
+                        if stage in known.get(size, {})
+                    ]
+                    axes.loglog(*zip(*points, strict=True), "o-", markersize=4, label=stage)
+            row[0].set_ylabel(label)
+        for axes, what in zip(panels[-1], series, strict=True):
             axes.set_xlabel(what)
-        panels[0].set_ylabel("processor seconds, one thread")
-        figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside right center")
+        figure.legend(*panels[0][0].get_legend_handles_labels(), frameon=False, loc="outside right center")
         _save(figure, name)
 
 

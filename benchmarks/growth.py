@@ -1,8 +1,8 @@
 """How time and memory grow with interactions and with items, on generated data.
 
 ``python -m benchmarks growth`` measures one size after the other, each in a process of its own, and writes one file a
-size; finished sizes are skipped. Seconds are those of the processor, on one thread, so that other processes do not
-count. ``python -m benchmarks report`` has the table.
+size; finished sizes are skipped, but for what ``--mining-again`` measures anew. Seconds are those of the processor, on
+one thread, so that other processes do not count. ``python -m benchmarks report`` has the table.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 
 from .machine import RESULTS, describe_machine, threads
 
-__all__ = ["ITEM_SIZES", "SIZES", "STAGES", "Size", "growth_table", "main", "measured_sizes"]
+__all__ = ["ITEM_SIZES", "SIZES", "STAGES", "Size", "added_mebibytes", "growth_table", "main", "measured_sizes"]
 
 STORE = RESULTS / "growth"
 MEAN_LENGTH = 8
@@ -51,12 +52,10 @@ SIZES = tuple(Size(10_000, 10**power) for power in (4, 5, 6, 7))
 ITEM_SIZES = tuple(Size(10**power, 10**5) for power in (3, 4, 5, 6))
 
 
-def measure(size: Size, limit: float) -> dict[str, Any]:
+def measure(size: Size, limit: float, n_stages: int = len(STAGES)) -> dict[str, Any]:
     """Seconds and peak memory of each stage; one that is expected to take longer than ``limit`` seconds is left out."""
     with threads(1):
-        stages: dict[str, Any] = {}
-        for stage, record in _stages(size, limit):
-            stages[stage] = record
+        stages = dict(islice(_stages(size, limit), n_stages))
     return {
         "n_items": size.n_items,
         "n_interactions": size.n_interactions,
@@ -144,55 +143,66 @@ def measured_sizes() -> list[dict[str, Any]]:
 
 
 def growth_table() -> str:
-    """Seconds and peak memory by size, and the exponent of either over each series of sizes."""
+    """Seconds and added memory by size, and the exponent of either over each series of sizes."""
     known = {Size(record["n_items"], record["n_interactions"]): record["stages"] for record in measured_sizes()}
-    lines = [f"| interactions | items | matches | {' | '.join(STAGES)} |", "|" + " --- |" * (len(STAGES) + 3)]
+    lines = [f"| interactions | items | matches | pairs | {' | '.join(STAGES)} |", "|" + " --- |" * (len(STAGES) + 4)]
     for size in sorted(set(SIZES + ITEM_SIZES), key=lambda size: (size.n_interactions, size.n_items)):
         if size in known:
             cells = (_cell(known[size].get(stage)) for stage in STAGES)
-            matches = known[size][STAGES[0]].get("matches")
-            found = "" if matches is None else f"{matches:,}"
-            lines.append(f"| {size.n_interactions:,} | {size.n_items:,} | {found} | {' | '.join(cells)} |")
+            mining = known[size][STAGES[0]]
+            counts = (f"{mining[what]:,}" if what in mining else "" for what in ("matches", "pairs"))
+            lines.append(f"| {size.n_interactions:,} | {size.n_items:,} | {' | '.join((*counts, *cells))} |")
     for name, series, what in (("interactions", SIZES, "n_interactions"), ("items", ITEM_SIZES, "n_items")):
         measured = [size for size in series if size in known]
         found = (_exponents([(getattr(size, what), known[size].get(stage)) for size in measured]) for stage in STAGES)
-        lines.append(f"| exponent in {name} | | | {' | '.join(found)} |")
+        lines.append(f"| exponent in {name} | | | | {' | '.join(found)} |")
     return "\n".join(lines)
 
 
 def _cell(record: dict[str, float] | None) -> str:
-    return "" if record is None else f"{record['seconds']:.3g} s, {record['mebibytes']:,.0f} MiB"
+    return "" if record is None else f"{record['seconds']:.3g} s, {added_mebibytes(record):,.0f} MiB"
+
+
+def added_mebibytes(record: dict[str, float]) -> float:
+    """Peak memory of a stage beyond what was there before it."""
+    return record["mebibytes"] - record["mebibytes_before"]
 
 
 def _exponents(points: list[tuple[int, dict[str, float] | None]]) -> str:
-    """Slope of the logarithms of seconds and of memory beyond what was there before, over the two largest sizes.
+    """Slopes of the logarithms of seconds and of added memory, by least squares over the three largest sizes.
 
-    Small sizes are all overhead; the last step tells how it goes on.
+    Smaller ones are all overhead.
     """
-    points = [point for point in points if point[1] is not None]
-    if len(points) < 2:
+    measured = [(size, record) for size, record in points if record is not None][-3:]
+    if len(measured) < 2:
         return ""
-    (small, before), (large, after) = points[-2:]
-    assert before is not None
-    assert after is not None
-    step = np.log(large / small)
-    seconds = np.log(after["seconds"] / before["seconds"]) / step
-    memory = np.log(after["mebibytes"] / before["mebibytes"]) / step
-    return f"{seconds:.2f}, {memory:.2f}"
+    sizes = np.log([size for size, _ in measured])
+    slopes = (
+        np.polyfit(sizes, np.log([value(record) for _, record in measured]), 1)[0]
+        for value in (lambda record: record["seconds"], added_mebibytes)
+    )
+    return ", ".join(f"{slope:.2f}" for slope in slopes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks growth", description=__doc__)
     parser.add_argument("--limit", type=float, default=600, help="leave out stages expected to take more seconds")
     parser.add_argument("--largest", type=float, default=1e7, help="most interactions, and most items")
+    parser.add_argument(
+        "--mining-again", action="store_true", help="measure mining anew in the sizes that are finished"
+    )
     options = parser.parse_args(arguments)
     STORE.mkdir(parents=True, exist_ok=True)
     for size in sorted(set(SIZES + ITEM_SIZES), key=lambda size: (size.n_interactions, size.n_items)):
-        if size.path.exists() or max(size.n_interactions, size.n_items) > options.largest:
+        finished = size.path.exists()
+        if (finished and not options.mining_again) or max(size.n_interactions, size.n_items) > options.largest:
             continue
         print(f"{size.n_interactions:,} interactions, {size.n_items:,} items", flush=True)
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            record = pool.submit(measure, size, options.limit).result()
+            record = pool.submit(measure, size, options.limit, 1 if finished else len(STAGES)).result()
+        if finished:
+            former = json.loads(size.path.read_text())
+            record = former | {"stages": former["stages"] | record["stages"]}
         _write(size.path, record)
         for stage, found in record["stages"].items():
             print(f"  {stage:<20}{found['seconds']:>10.2f} s{found['mebibytes']:>10.0f} MiB", flush=True)

@@ -20,6 +20,7 @@ __all__ = [
     "other_data_table",
     "overall_table",
     "sources_table",
+    "strong_loss_table",
     "sweep",
     "sweep_table",
     "weights_table",
@@ -58,6 +59,21 @@ def overall_table(store: Store, dataset: str) -> str:
             cells = [_beside(_mean(seeds, metric), published[metric]) for metric in METRICS]
             rows.append([model, row, len(seeds) or "", *cells])
     return markdown(["model", "trained with", "seeds", *METRICS], rows)
+
+
+def strong_loss_table(store: Store) -> str:
+    """NDCG@20 of Table 3's cells under the softmax; in brackets the paper's, which are under bce."""
+    rows = []
+    for model in MODELS:
+        for row, variant in {"backbone": "original", "original + mined": "mined", **ROWS}.items():
+            runs = [store.runs(dataset).get((f"{model}-softmax", variant), {}) for dataset in DATASETS]
+            published = PAPER["table3"][model].get(row, {})
+            cells = [
+                _beside(_mean(seeds, "ndcg@20"), published[dataset]["ndcg@20"] if published else None)
+                for seeds, dataset in zip(runs, DATASETS, strict=True)
+            ]
+            rows.append([model, row, *cells])
+    return markdown(["model", "trained with", *DATASETS], rows)
 
 
 def ablation_table(store: Store) -> str:

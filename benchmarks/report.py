@@ -39,6 +39,7 @@ def all_tables(store: Store) -> Mapping[tuple[str, str], Callable[[], str]]:
         "models": tables.models_table,
         "regeneration": tables.regeneration_table,
         "groups": tables.groups_table,
+        "costs": tables.costs_table,
         "gains": tables.gains_table,
         "table3": paper.overall_table,
         "figure4": paper.weights_table,
@@ -50,8 +51,10 @@ def all_tables(store: Store) -> Mapping[tuple[str, str], Callable[[], str]]:
             for name, table in of_a_data_set.items()
         },
         ("losses", "all"): partial(tables.losses_table, store, _CALLED),
+        ("parts", "all"): partial(tables.parts_table, store),
         ("datasets", "all"): datasets_table,
         ("growth", "generated"): growth_table,
+        ("strong", "all"): partial(paper.strong_loss_table, store),
         ("table4", "all"): partial(paper.ablation_table, store),
         ("table5", "amazon-beauty"): partial(paper.cost_table, ALL_RESULTS),
         ("table6", "all"): paper.other_data_table,

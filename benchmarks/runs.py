@@ -46,6 +46,12 @@ class Run:
         return f"{self.dataset}_{self.recipe}_{self.variant}_{self.seed}"
 
     @property
+    def command(self) -> str:
+        """What makes the run again."""
+        options = {"datasets": self.dataset, "recipes": self.recipe, "variants": self.variant, "seeds": self.seed}
+        return " ".join(["python -m benchmarks accuracy", *(f"--{name} {value}" for name, value in options.items())])
+
+    @property
     def path(self) -> Path:
         return RESULTS / f"{self.key}.json"
 
@@ -99,6 +105,7 @@ class Run:
             "settings": model.get_params() | {"checkpoint_dir": None},
             "variant": self.variant,
             "seed": self.seed,
+            "command": self.command,
             "history_excluded": True,
             "best_epoch": model.best_epoch_,
             "epochs": len(model.history_),

@@ -10,16 +10,18 @@ import numpy as np
 from .published.tables import PAPER, ROWS
 from .recipes import RECIPES
 from .runs import training_seconds
-from .store import METRICS, Records, Store, holm
+from .store import DATASETS, METRICS, Records, Store, holm
 from .variants import VARIANTS
 
 __all__ = [
+    "costs_table",
     "gains_table",
     "groups_table",
     "losses_table",
     "markdown",
     "mean_and_deviation",
     "models_table",
+    "parts_table",
     "published_gain",
     "regeneration_table",
     "short",
@@ -106,6 +108,69 @@ def regeneration_table(store: Store, dataset: str) -> str:
         rows.append([recipe, VARIANTS[variant].label, len(seeds), *_cells(seeds), *tested, published])
     names = ["recipe", "trained on", "seeds", *METRICS, "ndcg@20 against original (95 %)", "p (Holm)", "published gain"]
     return markdown(names, rows) if rows else "There are no runs to compare yet."
+
+
+# What differs by one part alone: of a variant, what it is to be set against.
+_PARTS = {
+    "regenerated": "mined",
+    "constant": "regenerated",
+    "expected": "regenerated",
+    "personalized_reference": "constant",
+    "personalized": "constant",
+    "taught": "mined",
+    "taught_ensemble": "mined",
+}
+
+
+def parts_table(store: Store) -> str:
+    """What a part brings: paired differences between variants other than the original rows, on all data sets.
+
+    The p values are Holm's for all comparisons of the table.
+    """
+    found = {
+        (dataset, recipe, variant): (baseline, compared[recipe, variant])
+        for dataset in DATASETS
+        for variant, baseline in _PARTS.items()
+        for compared in [store.comparisons(dataset, baseline)]
+        for recipe in RECIPES
+        if (recipe, variant) in compared
+    }
+    adjusted = holm([comparison.found.p_value for _, comparison in found.values()])
+    rows = [
+        [dataset, recipe, VARIANTS[variant].label, VARIANTS[baseline].label, comparison, f"{p_value:.4f}"]
+        for ((dataset, recipe, variant), (baseline, comparison)), p_value in zip(found.items(), adjusted, strict=True)
+    ]
+    names = ["data set", "recipe", "trained on", "against", "difference in ndcg@20 (95 %)", "p (Holm)"]
+    return markdown(names, rows) if rows else "There are no runs to compare yet."
+
+
+def costs_table(store: Store, dataset: str) -> str:
+    """Minutes and memory of the runs: making the rows, an epoch, the whole training."""
+    rows = []
+    for recipe, variant, seeds in _compared_runs(store.runs(dataset)):
+        records = list(seeds.values())
+        epochs = np.mean([training_seconds(record) / record["epochs"] for record in records])
+        training = np.mean([training_seconds(record) for record in records]) / 60
+        making = [found for record in records if (found := _seconds_of_rows(record)) is not None]
+        peaks = [record["peak_mebibytes"] for record in records if "peak_mebibytes" in record]
+        rows.append([
+            recipe,
+            VARIANTS[variant].label,
+            f"{records[0]['rows']['interactions']:,}",
+            f"{np.mean(making) / 60:.1f}" if making else "",
+            f"{epochs:.1f}",
+            f"{training:.1f}",
+            f"{np.mean(peaks):,.0f}" if peaks else "",
+        ])  # fmt: skip
+    names = ["recipe", "trained on", "interactions", "rows, min", "an epoch, s", "training, min", "peak, MiB"]
+    return markdown(names, rows) if rows else "There are no runs yet."
+
+
+def _seconds_of_rows(record: dict[str, Any]) -> float | None:
+    """What making the added rows took; None where none were, or it was not kept."""
+    parts = ("mining_seconds", "regenerator_fit_seconds", "regenerator_transform_seconds")
+    found = [record[part] for part in parts if part in record]
+    return sum(found) if found else None
 
 
 def _compared_runs(runs: Records) -> Iterable[tuple[str, str, dict[int, dict[str, Any]]]]:

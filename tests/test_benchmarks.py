@@ -7,7 +7,8 @@ import re
 
 import numpy as np
 import pytest
-from benchmarks import accuracy, datasets, paper, report, runs, tables, variants
+from benchmarks import accuracy, datasets, paper, plan, report, runs, tables, variants
+from benchmarks.recipes import RECIPES
 from benchmarks.store import Store, holm
 from sklearn.base import clone
 
@@ -87,6 +88,7 @@ def test_a_run_is_one_file_that_is_written_once(store):
     assert len(np.load(run.path.with_suffix(".npz"))["ranks"]) == 80
     assert accuracy.carry_out_all([run], jobs=1, threads=1, minutes=1) == 0
     assert run.path.read_text() == json.dumps(stored, indent=1) + "\n"
+    assert stored["command"].endswith(f"--datasets amazon-beauty --recipes {RECIPE} --variants mined --seeds 0")
 
 
 def test_a_personalized_run_tells_its_weights(store, monkeypatch):
@@ -195,6 +197,20 @@ def test_unknown_names_are_refused_with_those_there_are(store, capsys):
     with pytest.raises(SystemExit):
         accuracy.main(["--recipes", "BERT4Rec-*"])
     assert "no recipe is called BERT4Rec-*; there are SASRec-bce" in capsys.readouterr().err
+
+
+def test_the_plan_has_every_run_once_and_what_teaches_most_first(store, monkeypatch):
+    planned = plan.planned_runs()
+    assert len(set(planned)) == len(planned)
+    assert all(run.recipe in RECIPES and run.variant in variants.VARIANTS for run in planned)
+    assert planned[0] == runs.Run("amazon-beauty", "SASRec-bce", "original", 0)
+    asked = []
+    monkeypatch.setattr(accuracy, "carry_out_all", lambda runs, **options: asked.append(runs) or 0)
+    assert accuracy.main(["--minutes", "1"]) == 0
+    assert accuracy.main(["--seeds", "4"]) == 0
+    assert asked[0] == planned
+    assert {run.seed for run in asked[1]} == {4}
+    assert len(asked[1]) == 2 * 3
 
 
 def test_one_unknown_name_among_known_ones_is_refused(store, capsys):

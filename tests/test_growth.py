@@ -13,7 +13,9 @@ def store(tmp_path, monkeypatch):
 
 
 def record(n_items, n_interactions, seconds, stages=growth.STAGES):
-    found = {stage: {"seconds": seconds, "mebibytes": 100.0 * seconds} for stage in stages}
+    found = {
+        stage: {"seconds": seconds, "mebibytes": 50 + 100.0 * seconds, "mebibytes_before": 50.0} for stage in stages
+    }
     return {"n_items": n_items, "n_interactions": n_interactions, "stages": found}
 
 
@@ -42,10 +44,24 @@ def test_the_table_has_sizes_and_exponents(store):
     for place, size in enumerate(growth.SIZES[:3]):
         growth._write(size.path, record(size.n_items, size.n_interactions, seconds=3.0 * 10**place))
     table = growth.growth_table().splitlines()
-    assert table[2].startswith("| 10,000 | 10,000 |  | 3 s, 300 MiB |")
-    assert "| exponent in interactions | | | 1.00, 1.00 |" in table[-2]
+    assert table[2].startswith("| 10,000 | 10,000 |  |  | 3 s, 300 MiB |")
+    assert "| exponent in interactions | | | | 1.00, 1.00 |" in table[-2]
     # One size is no growth.
-    assert table[-1].startswith("| exponent in items | | |  |")
+    assert table[-1].startswith("| exponent in items | | | |  |")
+
+
+def test_mining_is_measured_again_and_the_other_stages_stay(store, monkeypatch):
+    size = growth.Size(30, 800)
+    monkeypatch.setattr(growth, "SIZES", (size,))
+    monkeypatch.setattr(growth, "ITEM_SIZES", ())
+    before = record(30, 800, seconds=2.0)
+    growth._write(size.path, before)
+    assert growth.main([]) == 0
+    assert growth.measured_sizes() == [before]
+    assert growth.main(["--mining-again"]) == 0
+    (after,) = growth.measured_sizes()
+    assert after["stages"].pop("mine and pair")["matches"] > 0
+    assert after["stages"] == {stage: before["stages"][stage] for stage in growth.STAGES[1:]}
 
 
 def test_figures_are_drawn_alike_every_time(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ import tempfile
 import venv
 from pathlib import Path
 
-__all__ = ["DIRECTORY", "is_built", "main", "python"]
+__all__ = ["DIRECTORY", "installed", "is_built", "main", "python"]
 
 DIRECTORY = Path(__file__).resolve().parents[2] / ".benchmark-env"
 TORCH = "torch==2.13.0"
@@ -39,6 +39,11 @@ def python() -> Path:
 def is_built() -> bool:
     """Whether a former run of :func:`main` came to its end."""
     return _COMPLETE.exists() and _COMPLETE.read_text() == _marker()
+
+
+def installed() -> list[str]:
+    """The peers and their versions; none where the environment is not built."""
+    return [*CONSTRAINTS, *PEERS] if is_built() else []
 
 
 def _marker() -> str:
