@@ -214,6 +214,25 @@ def test_messages_use_the_given_name():
         check_sequences([[None]], name="histories")
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.float64, object, str])
+def test_masked_items_are_missing(dtype):
+    array = np.ma.masked_array(np.array([[10, 20], [30, 40]]).astype(dtype), mask=[[0, 0], [0, 1]])
+    for masked in (array, list(array), objects(array), [[10, 20], [30, np.ma.masked]]):
+        with pytest.raises(ValueError, match=r"X cannot be read at row 1, position 1: the item is missing \(masked\)"):
+            check_sequences(masked)
+    for unmasked in (array[:, :1], list(array[:, :1])):
+        assert check_sequences(unmasked) == check_sequences(array.data[:, :1])
+
+
+def test_masked_labels_are_missing():
+    masked = np.ma.masked_array([1, 2], mask=[0, 1])
+    with pytest.raises(ValueError, match=r"y cannot be read at position 1: the item is missing \(masked\)"):
+        encode_targets(masked, np.array([1, 2]), 2)
+    assert encode_targets(np.ma.masked_array([2, 1]), np.array([1, 2]), 2).tolist() == [2, 1]
+    with pytest.raises(ValueError, match="weights must not hold masked values; got one at position 1"):
+        SequenceDataset([1, 1], [0, 2], ["a"], weights=masked)
+
+
 def test_rows_of_signed_and_unsigned_numbers():
     rows = [np.array([2**63 + 1], dtype=np.uint64), np.array([2**53 + 1, -1])]
     assert check_sequences(rows).to_lists() == [[2**63 + 1], [2**53 + 1, -1]]

@@ -127,7 +127,10 @@ def as_columns(columns: dict[str, Any], n_rows: int) -> dict[str, Any]:
 def _as_column(name: str, values: Any) -> np.ndarray:
     if name == "vocabulary":
         labels = read_labels(values, name)
-        return values if isinstance(values, np.ndarray) and values.dtype != object else labels
+        return np.asarray(values) if isinstance(values, np.ndarray) and values.dtype != object else labels
+    if np.ma.is_masked(values):
+        position = int(np.ma.getmaskarray(values).argmax())
+        raise ValueError(f"{name} must not hold masked values; got one {_unit(name)} {position}.")
     array, dtype = np.asarray(values), COLUMN_DTYPES.get(name)
     if dtype is None or array.dtype == dtype:
         return array

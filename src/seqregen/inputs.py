@@ -292,7 +292,7 @@ def _from_rows(rows: list, name: str) -> SequenceDataset:
     # Signed and unsigned numbers of 64 bits would meet in floats.
     dtypes = {row.dtype if isinstance(row, np.ndarray) else np.dtype(object) for row in rows}
     if rows and all(dtype.kind in "iu" for dtype in dtypes) and np.result_type(*dtypes).kind in "iu":
-        return _encode(np.concatenate(rows), offsets, name)
+        return _encode(np.ma.concatenate(rows) if any(map(np.ma.isMA, rows)) else np.concatenate(rows), offsets, name)
     return _encode(list(chain.from_iterable(_python_labels(row) for row in rows)), offsets, name)
 
 
@@ -301,7 +301,8 @@ def _is_array_type(type_: type) -> bool:
 
 
 def _python_labels(row: Any) -> Iterable:
-    return row.tolist() if isinstance(row, np.ndarray) else row
+    # The list of a masked array says None where it is masked; its values one by one say so.
+    return row.tolist() if isinstance(row, np.ndarray) and not np.ma.is_masked(row) else row
 
 
 def _encode(labels: Any, offsets: np.ndarray, name: str) -> SequenceDataset:

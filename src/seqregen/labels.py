@@ -57,11 +57,13 @@ def as_label_array(labels: Iterable) -> np.ndarray:
     Raises
     ------
     LabelError
-        A label is missing (None, NaN), infinite, not hashable, or of another kind than the first one.
+        A label is missing (None, NaN, masked), infinite, not hashable, or of another kind than the first one.
     ValueError
         The labels are an array of no dimension or of several, or of a dtype that cannot hold labels.
     """
     labels = as_numpy(labels)
+    if isinstance(labels, np.ma.MaskedArray) and labels.ndim == 1:
+        labels = _unmasked(labels)
     if isinstance(labels, np.ndarray) and labels.ndim != 1:
         raise ValueError(f"labels must be one-dimensional; got an array of shape {labels.shape}.")
     if isinstance(labels, np.ndarray) and labels.dtype != object:
@@ -119,6 +121,9 @@ def read_labels(labels: Any, name: str) -> np.ndarray:
 
 def as_numpy(values: Any) -> Any:
     """Arrays of other libraries (pandas, polars, pyarrow, torch) as numpy arrays, everything else as it is."""
+    if isinstance(values, np.matrix):
+        # A matrix stays two-dimensional whatever is done to it.
+        return np.asarray(values)
     if isinstance(values, np.ndarray) or not hasattr(values, "__array__"):
         return values
     if hasattr(values, "detach"):
@@ -127,9 +132,17 @@ def as_numpy(values: Any) -> Any:
     return np.asarray(values)
 
 
+def _unmasked(labels: np.ma.MaskedArray) -> np.ndarray:
+    """A masked array without masked values as a plain one: what numpy keeps behind a mask is no label."""
+    masked = np.ma.getmaskarray(labels)
+    if masked.any():
+        raise LabelError("the item is missing (masked)", int(masked.argmax()))
+    return labels.data
+
+
 def _is_foreign_scalar(type_: type) -> bool:
     """Whether values of a type only wrap a Python value, and compare with it by no means or by identity."""
-    if issubclass(type_, np.generic):
+    if issubclass(type_, (np.generic, np.ma.core.MaskedConstant)):
         return issubclass(type_, (np.datetime64, np.timedelta64))
     return hasattr(type_, "as_py") or (hasattr(type_, "item") and hasattr(type_, "__array__"))
 
@@ -187,7 +200,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
 
 
 def _kind(type_: type, values: np.ndarray) -> str:
-    if type_ is type(None) or type_.__name__ in ("NAType", "NaTType"):
+    if type_ is type(None) or type_.__name__ in ("NAType", "NaTType", "MaskedConstant"):
         return "missing"
     if issubclass(type_, (bool, np.bool_)):
         return "boolean"
