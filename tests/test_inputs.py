@@ -20,6 +20,7 @@ from scipy import sparse
 from seqregen import SequenceDataset
 from seqregen.inputs import UnseenItemsWarning, check_sequences, encode_targets, recode
 from seqregen.mining import PatternMiner
+from seqregen.model_selection import append_targets
 from seqregen.pairs import PatternPairs
 
 ROWS = [[3, -1, 3], [], [0], [12, 0]]
@@ -195,6 +196,8 @@ BAD_INPUT = {
     "scalar tensors": ([torch.tensor(1)], ValueError, r"row 0 of X .* shape \(\)"),
     "rows of two dimensions": ([np.zeros((2, 2))], ValueError, r"row 0 of X .* shape \(2, 2\)"),
     "rows without order": ([{1, 2}], ValueError, "ordered sequence .* got set"),
+    "a set of rows": ({("a", "b"), ("c",)}, TypeError, "X must list one sequence of items a row, in order; got a set"),
+    "a dict of rows": ({("a", "b"): 1}, TypeError, r"got a dict\. Pass list\(values\.values\(\)\)"),
     "complex": (np.array([[1j]]), ValueError, "Complex data not supported"),
     "sparse": (sparse.csr_array(np.eye(2)), TypeError, "sparse"),
     "unhashable items": ([[{}]], TypeError, "row 0, position 0: .*hashable"),
@@ -320,6 +323,14 @@ def test_targets_that_do_not_fit():
         encode_targets(None, vocabulary, 2)
     with pytest.raises(ValueError, match="one label for each of the 2 original rows; got 3"):
         encode_targets([1, 2, 1], vocabulary, 2)
+
+
+@pytest.mark.parametrize("y", [{1: 5, 2: 6}, {1, 2}, frozenset([1, 2])])
+def test_targets_without_an_order_are_refused(y):
+    with pytest.raises(TypeError, match=rf"y must list one label a row, in order; got a {type(y).__name__}"):
+        encode_targets(y, np.array([1, 2]), 2)
+    with pytest.raises(TypeError, match="y must list one label a row, in order"):
+        append_targets([[1], [2]], y)
 
 
 def test_recoding_carries_the_other_columns_along():

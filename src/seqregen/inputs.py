@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Mapping, Sized
 from itertools import chain
 from typing import Any
 
@@ -20,6 +20,7 @@ from .labels import (
     build_vocabulary,
     encode_labels,
     read_labels,
+    require_order,
     same_vocabulary,
 )
 from .ragged import offsets_from_lengths
@@ -194,6 +195,7 @@ def encode_targets(y: Any, vocabulary: np.ndarray, n_rows: int) -> np.ndarray:
     """
     if y is None:
         raise ValueError("y is required: the label of the next item of each row.")
+    require_order(y, "y", "one label a row")
     labels = read_labels(y, "y")
     if len(labels) != n_rows:
         raise ValueError(f"y must have one label for each of the {n_rows} original rows; got {len(labels)}.")
@@ -231,6 +233,7 @@ def _convert(sequences: Any, name: str) -> SequenceDataset:
         return _from_array(as_numpy(sequences), name)
     if not isinstance(sequences, Iterable):
         raise TypeError(f"{name} must hold one sequence of items a row; got {type(sequences).__name__}.")
+    require_order(sequences, name, "one sequence of items a row")
     return _from_rows(list(sequences), name)
 
 
@@ -283,7 +286,7 @@ def _from_rows(rows: list, name: str) -> SequenceDataset:
                 f"{name} must hold one sequence of items a row; row {number} is the single value {row!r}. "
                 "Reshape your data: put each sequence in a list of its own."
             )
-        if isinstance(row, (dict, set, frozenset)) or getattr(row, "ndim", 1) != 1:
+        if isinstance(row, (Mapping, set, frozenset)) or getattr(row, "ndim", 1) != 1:
             raise ValueError(
                 f"row {number} of {name} must be a one-dimensional ordered sequence of items; "
                 f"got {type(row).__name__}{f' of shape {row.shape}' if hasattr(row, 'shape') else ''}."

@@ -6,7 +6,7 @@ A vocabulary is a one-dimensional array of distinct labels. Code ``c`` (1-based)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ __all__ = [
     "python_value",
     "read_labels",
     "require_distinct",
+    "require_order",
     "same_vocabulary",
 ]
 
@@ -117,6 +118,27 @@ def read_labels(labels: Any, name: str) -> np.ndarray:
         return as_label_array(labels)
     except LabelError as error:
         raise error.error_type(f"{name} cannot be read at position {error.position}: {error.message}.") from None
+
+
+def require_order(values: Any, name: str, content: str) -> None:
+    """Refuse collections without an order, and dicts, of which only the keys would be read.
+
+    Parameters
+    ----------
+    values : object
+        What the user gave.
+    name, content : str
+        What the message calls it, and what it must list.
+
+    Raises
+    ------
+    TypeError
+        ``values`` is a set or a dict.
+    """
+    if not isinstance(values, (Mapping, set, frozenset)):
+        return
+    advice = "list(values.values())" if isinstance(values, Mapping) else "a list, in the order that is meant"
+    raise TypeError(f"{name} must list {content}, in order; got a {type(values).__name__}. Pass {advice}.")
 
 
 def as_numpy(values: Any) -> Any:

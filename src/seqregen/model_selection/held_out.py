@@ -8,7 +8,7 @@ import numpy as np
 
 from ..columns import INTERACTION_COLUMNS
 from ..inputs import check_sequences
-from ..labels import encode_labels, read_labels
+from ..labels import encode_labels, read_labels, require_order
 from ..ragged import offsets_from_lengths
 from ..sequences import Origin, SequenceDataset
 
@@ -232,6 +232,7 @@ def _missing_value(name: str, dtype: np.dtype) -> Any:
 
 def _grow_vocabulary(dataset: SequenceDataset, y: Any) -> tuple[np.ndarray, np.ndarray]:
     """The vocabulary with the unknown labels of ``y`` behind it, and the codes of ``y``."""
+    require_order(y, "y", "one label a row")
     labels = read_labels(y, "y")
     if len(labels) != len(dataset):
         raise ValueError(f"y must have one label a row; got {len(labels)} labels for {len(dataset)} rows.")
