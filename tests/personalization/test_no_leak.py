@@ -42,7 +42,7 @@ def test_no_held_out_item_is_in_a_batch_of_either_level(tiny, planted, monkeypat
 
     monkeypatch.setattr(SASRec, "_measure", watched_measure)
     monkeypatch.setattr(training._Join, "_drawn", watched_drawn)
-    tiny(dev=dev, held_out_share=0.3).fit(data)
+    tiny(dev=dev, held_out_share=0.3, warmup_epochs=0).fit(data)
     assert VALIDATION in data.vocabulary[data.validation - 1]
     for items in seen.values():
         assert len(items) == 24

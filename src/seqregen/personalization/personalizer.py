@@ -102,10 +102,12 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
     clip_norm : float, default=10.0
         Gradients of the weights are scaled down to this joint norm (published code); infinity for never.
     skip_norm : float, default=1000.0
-        An update whose gradient has a larger norm, or is not finite, is skipped and counted. Not published.
+        An update whose gradient has a larger norm, or is not finite, is skipped and counted. Not published; infinity
+        for those alone that are not finite.
     dev : {"train", "original", "held_out", "held_out_items"}, default="original"
         Rows of the unweighted loss: all that are trained on (published code), the original ones among them (paper),
-        or a random share of the original ones that is kept from the model, as are the rows made of them.
+        or a random share of the original ones that is kept from the model, as are regenerated rows made of them and
+        mined rows that too few others support.
         "held_out_items" keeps the last items of such a share alone, and takes the loss of these items:
         what the model is for, at the price of few items. A loss on rows that are trained on favours whatever
         helps to know them by heart. Validation items are never read.
@@ -253,6 +255,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
             "detach_states": False,
             "dev": "train",
             "train_batch_size": None,
+            "skip_norm": np.inf,
             "hidden_dim": getattr(recommender, "embedding_dim", 64),
         }
         return cls(recommender, **(published | changes))

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..model_selection.held_out import without_last
 from ..nn import RandomMasks, ordinary_gradients, use_masks
 from ..sequences import Origin, SequenceDataset
 from ..targets.network import NextItemNetwork
 from ..targets.task import TrainingPart, TrainingTask
 from ..training import NextItemBatch, OuterPlan, OuterUpdates, TrainingRows, next_item_rows
 from ..training.checkpoints import fingerprint
+from .dev_rows import keep_for_dev
 from .hypergradient import losses_gradient, second_order_kernels, through_minimum
 from .weighting import WeightingNetwork, origin_codes
 
@@ -125,32 +125,9 @@ class Personalization:
             _require_targets(self._dev_rows, "dev='original' draws from original rows")
         if not self._settings.holds_out:
             return training
-        dev = self._drawn_from(training, seed)
-        self._dev_rows = training[dev]
-        drawn = np.zeros(len(training) + 1, dtype=bool)
-        drawn[dev] = True
-        # A row made of a dev row would show it; -1, for no source, is the last place, which stays False.
-        made_of_dev = drawn[training.source]
-        if self._settings.dev == "held_out_items":
-            rows = without_last(training, drawn[:-1])
-            if rows.validation is not None:
-                # A refit would put it where the last item was.
-                rows = rows.replace(validation=np.where(drawn[:-1], 0, rows.validation))
-            return rows[~made_of_dev]
-        return training[~(drawn[:-1] | made_of_dev)]
-
-    def _drawn_from(self, training: SequenceDataset, seed: int) -> np.ndarray:
-        """Numbers of the original rows that dev keeps; at least one that has a target is left out of them."""
-        usable = np.flatnonzero((training.origin == Origin.ORIGINAL) & (training.lengths > 1))
-        n_dev = max(1, round(self._settings.held_out_share * len(usable)))
-        if n_dev >= len(usable):
-            raise ValueError(
-                f"DatasetPersonalizer: dev={self._settings.dev!r} keeps a share of {self._settings.held_out_share} of "
-                f"the {len(usable)} sample(s) that are original rows with two items or more, one at least; some must "
-                "remain. Lower held_out_share, or use dev='train'."
-            )
-        random = np.random.default_rng(np.random.SeedSequence(seed).spawn(2)[1])
-        return np.sort(random.choice(usable, n_dev, replace=False))
+        settings = self._settings
+        rows, self._dev_rows = keep_for_dev(training, settings.dev, settings.held_out_share, seed)
+        return rows
 
     def joined(self, task: TrainingTask) -> TrainingTask:
         """The task with a weighting network beside its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,8 +102,7 @@ class OuterUpdates:
             return
         gradients = self.gradients(random)
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in gradients])).item()
-        # A norm that is no number is not above anything.
-        if not norm <= self.plan.skip_above:
+        if not (math.isfinite(norm) and norm <= self.plan.skip_above):
             self.n_skipped += 1
             return
         factor = min(1.0, self.plan.clip / (norm + _NORM_EPSILON))
