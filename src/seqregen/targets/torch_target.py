@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ from torch import nn
 from ..parameters import check_choice
 from ..sequences import SequenceDataset
 from ..training import TrainingRows
+from ..training.checkpoints import fingerprint
 from ..training.prefixes import prefix_rows
 from .base import SequentialRecommender
 from .network import NextItemNetwork
@@ -248,6 +248,9 @@ class TorchTarget(SequentialRecommender):
     def _draw_weights(self, network: NextItemNetwork, generator: torch.Generator) -> None:
         assert isinstance(network, PaddedNetwork)
         network.draw(generator)
+        if self.checkpoint_dir is not None:
+            # Parameters alone do not tell two modules apart: what makes them may read anything.
+            self._first_module = fingerprint(network.module)
 
     def _builder(self, n_items: int) -> Callable[[], nn.Module]:
         if isinstance(self.module, nn.Module):
@@ -264,8 +267,7 @@ class TorchTarget(SequentialRecommender):
         return partial(_build, self.module, given | params)
 
     def _run_settings(self) -> dict[str, Any]:
-        # The text of a class or function has its address, which the process that goes on does not share.
-        return super()._run_settings() | {"module": _identity(self.module)}
+        return super()._run_settings() | {"first_module": self._first_module}
 
 
 def _build(make: Callable[..., Any], params: dict[str, Any]) -> nn.Module:
@@ -317,25 +319,3 @@ def _check_accepted(make: Any, given: dict[str, Any]) -> None:
 def _shown(module: Any) -> str:
     made = module.func if isinstance(module, partial) else module
     return getattr(made, "__qualname__", type(made).__name__)
-
-
-def _identity(module: Any) -> str:
-    """What tells two modules, classes or functions apart in another process, too."""
-    if isinstance(module, partial):
-        return f"{_identity(module.func)} {module.args} {module.keywords}"
-    if isinstance(module, nn.Module):
-        return f"{type(module).__module__}.{type(module).__qualname__} {_digest(module)}"
-    try:
-        source = hashlib.sha256(inspect.getsource(module).encode()).hexdigest()[:16]
-    except (OSError, TypeError):
-        # Built in C, or typed into a session.
-        source = getattr(getattr(module, "__code__", None), "co_firstlineno", "")
-    return f"{getattr(module, '__module__', '')}.{_shown(module)}:{source}"
-
-
-def _digest(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

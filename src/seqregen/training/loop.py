@@ -234,6 +234,17 @@ def _diverged(run: _Run, batch: int | None) -> TrainingDivergedError:
     )
 
 
+def _fitting(weights: dict[str, Tensor] | None, network: nn.Module) -> dict[str, Tensor] | None:
+    """Weights as a checkpoint has them, refused where they are not those of the network."""
+    if weights is not None:
+        needed = {name: value.shape for name, value in network.state_dict().items()}
+        found = {name: value.shape for name, value in weights.items()}
+        wrong = sorted(name for name in needed | found if needed.get(name) != found.get(name))
+        if wrong:
+            raise ValueError(f"its best weights do not fit: {', '.join(wrong)}")
+    return weights
+
+
 class _Run:
     """The state of a training run between epochs."""
 
@@ -330,14 +341,14 @@ class _Run:
         try:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.best, self.best_weights = state["best"], state["best_weights"]
+            self.best, self.best_weights = state["best"], _fitting(state["best_weights"], self.network)
             self.result = TrainingResult(state["history"], state["best_epoch"])
             self.n_steps = state["n_steps"]
             if self.outer is not None:
                 self.outer.load_state_dict(state["outer"])
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             what = " ".join(str(error).split())
             raise ValueError(
                 f"the checkpoint {file.path} is not one of {self.plan.name} as it is now "
