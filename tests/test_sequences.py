@@ -245,6 +245,41 @@ def test_concatenation_fills_what_a_part_does_not_have(data):
     assert joined.validation is None
 
 
+@pytest.mark.parametrize("name", ["users", "domains"])
+def test_text_and_numbers_concatenate_as_they_are(name):
+    parts = [SequenceDataset.from_sequences([["a"]]).replace(**{name: values}) for values in (["x"], [7], [2**64 - 1])]
+    joined = getattr(SequenceDataset.concatenate(parts), name)
+    assert joined.tolist() == ["x", 7, 2**64 - 1]
+    assert getattr(SequenceDataset.concatenate(parts[1:]), name).tolist() == [7, 2**64 - 1]
+
+
+def test_missing_times_stay_missing_beside_longer_numbers():
+    short = SequenceDataset.from_sequences([["a"]]).replace(timestamps=np.array([-128], dtype=np.int8))
+    long = short.replace(timestamps=np.array([5]))
+    joined = SequenceDataset.concatenate([short, long])
+    assert joined.timestamps.tolist() == [np.iinfo(np.int64).min, 5]
+    joined = SequenceDataset.concatenate([joined, short.replace(timestamps=np.array([0.5]))])
+    assert np.isnan(joined.timestamps[0])
+    with pytest.raises(ValueError, match=r"times of dtype int8 and datetime64\[s\] cannot be put in one column"):
+        SequenceDataset.concatenate([short, short.replace(timestamps=np.array([0], dtype="datetime64[s]"))])
+
+
+def test_domains_that_have_no_missing_value_become_objects_or_longer():
+    data = SequenceDataset.from_sequences([["a", "b"]])
+    added = np.array([1]), np.array([0, 1]), Origin.MINED
+    for domains in ([True, False], ["x", "y"]):
+        assert data.replace(domains=np.array(domains)).append(*added).domains.tolist() == [*domains, None]
+    unsigned = data.replace(domains=np.array([1, 0], dtype=np.uint8)).append(*added)
+    assert unsigned.domains.tolist() == [1, 0, np.iinfo(np.int64).min]
+
+
+def test_unsigned_times_become_signed_or_are_refused():
+    data = SequenceDataset.from_sequences([["a", "b"]])
+    assert data.replace(timestamps=np.array([0, 255], dtype=np.uint8)).timestamps.dtype == np.int64
+    with pytest.raises(ValueError, match="timestamps cannot be read at position 1: the time 18446744073709551615 is"):
+        data.replace(timestamps=np.array([0, 2**64 - 1], dtype=np.uint64))
+
+
 def test_concatenation_moves_sources(regenerated):
     joined = SequenceDataset.concatenate([regenerated, regenerated])
     assert joined.source[8:].tolist() == [-1] * 6 + [8, 11]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .labels import read_labels, require_distinct
+from .labels import LabelError, is_missing, python_value, read_labels, require_distinct
 from .ragged import row_of_position
 
 __all__ = [
@@ -22,10 +22,14 @@ __all__ = [
     "check_columns",
     "empty_share",
     "equal_columns",
-    "missing_values",
+    "joined_column",
+    "missing_times",
+    "missing_value",
     "renumber",
     "row_numbers",
+    "signed_times",
     "take",
+    "with_room_for_missing",
 ]
 
 
@@ -132,6 +136,11 @@ def _as_column(name: str, values: Any) -> np.ndarray:
         position = int(np.ma.getmaskarray(values).argmax())
         raise ValueError(f"{name} must not hold masked values; got one {_unit(name)} {position}.")
     array, dtype = np.asarray(values), COLUMN_DTYPES.get(name)
+    if name == "timestamps":
+        try:
+            return signed_times(array)
+        except LabelError as error:
+            raise ValueError(f"{name} cannot be read at position {error.position}: {error.message}.") from None
     if dtype is None or array.dtype == dtype:
         return array
     return array.astype(dtype) if dtype == np.float32 else _exact_integers(name, array, dtype)
@@ -258,16 +267,92 @@ def equal_columns(first: np.ndarray | None, second: np.ndarray | None) -> bool:
     return bool(np.all((first == second) | ((first != first) & (second != second))))
 
 
-def missing_values(name: str, dtype: np.dtype, size: int) -> np.ndarray:
-    """What stands in a column of a dataset that does not have it, next to one that has."""
+def signed_times(times: np.ndarray) -> np.ndarray:
+    """Times in which a missing one has a place: unsigned numbers, the smallest of which is a real time, as int64.
+
+    Raises
+    ------
+    LabelError
+        A time does not fit.
+    """
+    if times.dtype.kind != "u":
+        return times
+    limit = np.iinfo(np.int64).max
+    if times.size and times.max() > limit:
+        position = int(times.argmax())
+        raise LabelError(f"the time {times[position]} is larger than {limit}, the largest integer of 64 bits", position)
+    return times.astype(np.int64)
+
+
+def missing_times(times: np.ndarray) -> np.ndarray:
+    """Where times of a dataset are missing, bool of the same shape: NaT, NaN, None, or the smallest integer."""
+    return times == np.iinfo(times.dtype).min if times.dtype.kind == "i" else is_missing(times)
+
+
+def missing_value(name: str, dtype: np.dtype) -> Any:
+    """What stands in a column of a dataset where nothing is known; ``dtype`` is one that has room for it."""
     if name == "weights":
-        return np.ones(size, dtype=np.float32)
-    if name == "users":
-        return np.full(size, None, dtype=object)
+        return np.float32(1)
     if name in ROW_COLUMNS:
-        return np.full(size, ROW_COLUMNS[name])
-    if dtype.kind in "iu":
-        return np.full(size, np.iinfo(dtype).min, dtype=dtype)
-    if dtype.kind in "fmM":
-        return np.full(size, np.nan if dtype.kind == "f" else "NaT", dtype=dtype)
-    return np.full(size, None, dtype=object)
+        return ROW_COLUMNS[name]
+    if dtype.kind == "i":
+        return np.iinfo(dtype).min
+    if dtype.kind in "mM":
+        return np.array("NaT", dtype=dtype)
+    return np.nan if dtype.kind == "f" else None
+
+
+def with_room_for_missing(column: np.ndarray) -> np.ndarray:
+    """The same values in a dtype that can also hold a missing one, without the value passing for another."""
+    if column.dtype.kind == "u" and (column.dtype != np.uint64 or column.max(initial=0) <= np.iinfo(np.int64).max):
+        return column.astype(np.int64)
+    return column.astype(object) if column.dtype.kind in "ubUST" else column
+
+
+def joined_column(name: str, columns: list[np.ndarray | None], sizes: list[int]) -> np.ndarray | None:
+    """Columns of several datasets one behind the other; one that is None is filled up to its size.
+
+    Raises
+    ------
+    ValueError
+        Times are numbers in one dataset and dates in another.
+    """
+    known = [column for column in columns if column is not None]
+    if not known:
+        return None
+    if len(known) < len(columns) and name not in COLUMN_DTYPES:
+        known = [with_room_for_missing(column) for column in known]
+        # Users that are missing are None, whatever the others are.
+        known += [np.zeros(0, dtype=object)] if name == "users" else []
+    dtype = _common_dtype(name, [column.dtype for column in known])
+    filled = [
+        np.full(size, missing_value(name, dtype), dtype=dtype) if column is None else _as_dtype(name, column, dtype)
+        for column, size in zip(columns, sizes, strict=True)
+    ]
+    return np.concatenate(filled)
+
+
+def _common_dtype(name: str, dtypes: list[np.dtype]) -> np.dtype:
+    kinds = {dtype.kind for dtype in dtypes}
+    if name == "timestamps" and len(kinds) > 1 and not kinds <= set("if"):
+        raise ValueError(
+            f"times of dtype {dtypes[0]} and {next(dtype for dtype in dtypes if dtype.kind != dtypes[0].kind)} cannot "
+            "be put in one column; convert them first: dataset.replace(timestamps=...)."
+        )
+    if name in COLUMN_DTYPES or name == "timestamps":
+        return np.result_type(*dtypes)
+    # numpy would turn numbers among strings into strings, and large integers into floats.
+    common = np.result_type(*dtypes) if len(kinds) == 1 or kinds == set("iu") else np.dtype(object)
+    return common if common.kind in kinds else np.dtype(object)
+
+
+def _as_dtype(name: str, column: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if column.dtype == dtype:
+        return column
+    if dtype.kind == "O" and column.dtype.kind in "mM":
+        return np.fromiter(map(python_value, column), dtype=object, count=len(column))
+    converted = column.astype(dtype)
+    if name == "timestamps" and column.dtype.kind == "i":
+        # The smallest number of a shorter integer stands for "none", and would be a time in a longer one.
+        converted[missing_times(column)] = missing_value(name, dtype)
+    return converted

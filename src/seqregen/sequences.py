@@ -17,7 +17,7 @@ from .columns import (
     check_columns,
     empty_share,
     equal_columns,
-    missing_values,
+    joined_column,
     renumber,
     row_numbers,
     take,
@@ -61,7 +61,8 @@ class SequenceDataset:
     users : array of shape (n_rows,), optional
         The user a row belongs to.
     timestamps : array of shape (n_interactions,), optional
-        Time of each interaction; rows that have none hold NaT, NaN, or the smallest integer.
+        Time of each interaction; rows that have none hold NaT, NaN, or the smallest integer. Unsigned integers
+        become int64, since the smallest of them, 0, is a time.
     domains : array of shape (n_interactions,), optional
         Domain of each interaction.
 
@@ -347,12 +348,13 @@ class SequenceDataset:
     def concatenate(cls, parts: Sequence[SequenceDataset]) -> SequenceDataset:
         """All rows of several datasets over one vocabulary, in order.
 
-        A column that only some parts have is filled: weight 1, no user, no time, no validation item.
+        A column that only some parts have is filled: weight 1, no user, no time, no validation item. Users, or
+        domains, that are strings in one part and numbers in another stay what they are, as objects.
 
         Raises
         ------
         ValueError
-            There is no part, or the vocabularies differ.
+            There is no part, the vocabularies differ, or times are numbers in one part and dates in another.
         TypeError
             A part is no dataset.
         """
@@ -459,12 +461,5 @@ def _rebuild(columns: dict[str, Any], pairs: PatternPairs | None) -> SequenceDat
 
 
 def _joined(parts: Sequence[SequenceDataset], name: str) -> np.ndarray | None:
-    columns = [getattr(part, name) for part in parts]
-    known = [column for column in columns if column is not None]
-    if not known:
-        return None
-    filled = []
-    for part, column in zip(parts, columns, strict=True):
-        size = len(part) if name in ROW_COLUMNS else part.n_interactions
-        filled.append(missing_values(name, known[0].dtype, size) if column is None else column)
-    return np.concatenate(filled)
+    sizes = [len(part) if name in ROW_COLUMNS else part.n_interactions for part in parts]
+    return joined_column(name, [getattr(part, name) for part in parts], sizes)

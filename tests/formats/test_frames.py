@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from seqregen import Origin, SequenceDataset
 from seqregen.formats import from_frame, to_frame
 from seqregen.formats.columns import package_of
+from seqregen.model_selection import append_targets, leave_one_out
 
 LIBRARIES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "lazy": pl.LazyFrame, "pyarrow": pa.table}
 over_libraries = pytest.mark.parametrize("make", LIBRARIES.values(), ids=LIBRARIES)
@@ -289,6 +290,47 @@ def test_to_frame_of_everything():
     assert frame["origin"].tolist() == ["original"] * 3 + ["regenerated"]
     assert frame["source"].tolist() == [-1, -1, -1, 2]
     assert from_frame(frame, user="row", time=None).to_lists() == [["b", "a"], ["a"], ["b"]]
+
+
+TIMES_WITH_GAPS = [
+    *(np.arange(9, dtype=dtype) + 3 for dtype in ("int64", ">i8", "int32", "uint8", "uint64", "float32", "float64")),
+    *(np.arange(9).astype(dtype) for dtype in ("datetime64[ms]", "datetime64[ns]", "timedelta64[ms]")),
+]
+DOMAINS_WITH_GAPS = [None, np.array(list("xyxyxyxyx")), np.arange(9) % 2 == 0, (np.arange(9) % 2).astype(np.uint8)]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("times", TIMES_WITH_GAPS, ids=lambda times: str(times.dtype))
+@pytest.mark.parametrize("domains", DOMAINS_WITH_GAPS, ids=["none", "text", "bool", "uint8"])
+def test_missing_times_and_domains_there_and_back(library, times, domains):
+    rows = [["z", "a", "b"], ["a", "z"], ["b", "a", "z", "a"]]
+    dataset = SequenceDataset.from_sequences(rows)
+    dataset = dataset.replace(timestamps=times, domains=domains, users=np.array([5, 3, 9]))
+    dataset = append_targets(*leave_one_out(dataset))
+    frame = dataset.to_frame(library)
+    assert pd.Series(frame["time"]).isna().tolist() == [False, False, True, False, True, False, False, False, True]
+    assert from_frame(frame) == dataset
+    backwards = frame[::-1]
+    assert from_frame(backwards).to_lists() == rows[::-1]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_mined_rows_without_times_are_read_by_their_places(library):
+    dataset = SequenceDataset.from_sequences([["b", "a"]]).replace(timestamps=np.array([0, 1], dtype=np.uint8))
+    dataset = dataset.append(np.array([2, 1]), np.array([0, 2]), Origin.MINED)
+    assert from_frame(dataset.to_frame(library)[::-1], user="row").to_lists() == [["b", "a"], ["b", "a"]]
+
+
+@over_libraries
+def test_a_time_that_does_not_fit_is_placed(make):
+    times = np.array([0, 2**63], dtype=np.uint64)
+    with pytest.raises(ValueError, match=r"row 1 .*, column 'time': the time 9223372036854775808 is larger than"):
+        from_frame(make({"user": [1, 1], "item": [1, 2], "time": times}))
+
+
+def test_seconds_go_out_to_polars():
+    dataset = SequenceDataset.from_sequences([["b", "a"]]).replace(timestamps=np.array([5, 7], dtype="datetime64[s]"))
+    assert (from_frame(dataset.to_frame("polars")).timestamps == dataset.timestamps).all()
 
 
 def test_added_rows_without_a_user_are_not_mixed_up():

@@ -154,6 +154,14 @@ def test_times_are_written_where_all_are_known(tmp_path, times, line):
     assert (tmp_path / "data.txt").read_text() == line
 
 
+def test_unsigned_times_of_mined_rows_are_missing(tmp_path):
+    dataset = SequenceDataset.from_sequences([["a", "b"]]).replace(timestamps=np.array([7, 8], dtype=np.uint32))
+    dataset = dataset.append(np.array([2]), np.array([0, 1]), Origin.MINED)
+    write_text(dataset, tmp_path / "data.txt")
+    assert (tmp_path / "data.txt").read_text() == "1 a b\n2 b\n"
+    assert dataset.to_rectools()["datetime"].astype("datetime64[s]").astype("int64").tolist() == [0, 1, 0]
+
+
 @pytest.mark.parametrize("label", ["a b", "", "a|b", "a\n", " a"])
 def test_labels_that_would_not_come_back_are_refused(tmp_path, label):
     with pytest.raises(ValueError, match=r"the item .* cannot be written as text"):

@@ -126,6 +126,23 @@ def test_bad_targets(y, message):
         append_targets([[1, 2], [2]], y)
 
 
+@pytest.mark.parametrize(
+    ("domains", "missing"),
+    [
+        (np.array(["x", "yy", "x"]), None),
+        (np.array([True, False, True]), None),
+        (np.array([1, 0, 1], dtype=np.uint8), np.iinfo(np.int64).min),
+    ],
+    ids=["text", "bool", "unsigned"],
+)
+def test_appended_items_have_no_domain_and_no_time(domains, missing):
+    data = SequenceDataset.from_sequences([["a", "b", "a"]])
+    data = data.replace(domains=domains, timestamps=np.array([1, 0, 2], dtype=np.uint8))
+    whole = append_targets(*leave_one_out(data))
+    assert whole.domains.tolist() == [*domains[:2].tolist(), missing]
+    assert whole.timestamps.tolist() == [1, 0, np.iinfo(np.int64).min]
+
+
 def test_targets_from_pandas():
     pandas = pytest.importorskip("pandas")
     assert append_targets([["a"], ["b"]], pandas.Series(["b", "c"], index=[5, 6])).to_lists() == [

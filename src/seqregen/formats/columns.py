@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..columns import missing_value, signed_times, with_room_for_missing
 from ..labels import LabelError, as_label_array, blocks, build_vocabulary, is_missing
 
-__all__ = ["encode_column", "number_type", "package_of", "value_column"]
+__all__ = ["encode_column", "label_column", "number_type", "package_of", "time_column", "value_column"]
 
 
 def package_of(column: Any) -> str:
@@ -150,15 +152,17 @@ def number_type(column: Any) -> np.dtype | None:
     return dtype if isinstance(dtype, np.dtype) and dtype.kind in "iufb" else None
 
 
-def value_column(column: Any, name: str) -> np.ndarray:
-    """A column of numbers or times as a numpy array.
+def value_column(column: Any, name: str, *, times: bool = False) -> np.ndarray:
+    """A column of numbers, or of times, as a numpy array.
 
     Parameters
     ----------
     column : pandas.Series, polars.Series, pyarrow.Array or pyarrow.ChunkedArray of shape (n,)
-        Integers, floats, dates, times or durations. Times with a zone become UTC.
+        Integers or floats.
     name : str
         The column's name, for the message.
+    times : bool, default=False
+        Allow dates, times and durations as well. Times with a zone become UTC.
 
     Returns
     -------
@@ -172,17 +176,110 @@ def value_column(column: Any, name: str) -> np.ndarray:
     """
     convert = {"pandas": _pandas_values, "polars": _polars_values, "pyarrow": _arrow_values}
     values = convert[package_of(column)](column) if package_of(column) in convert else np.asarray(column)
-    if values.dtype.kind not in "iufmM":
+    if values.dtype.kind not in ("iufmM" if times else "iuf"):
+        if len(values) == 0:
+            # A column that holds nothing is often of no type at all.
+            return np.zeros(0, dtype=np.float64)
         kind = "strings or objects" if values.dtype == object else str(values.dtype)
+        wanted, example = ("numbers or times", "pandas.to_datetime") if times else ("numbers", "pandas.to_numeric")
         raise LabelError(
-            f"the column {name!r} must hold numbers or times; it holds {kind} (for example {values[0]!r}). "
-            "Convert it first, for example with pandas.to_datetime",
+            f"the column {name!r} must hold {wanted}; it holds {kind} (for example {values[0]!r}). "
+            f"Convert it first, for example with {example}",
             0,
         )
     missing = is_missing(values) if values.dtype.kind in "fmM" else np.zeros(0, dtype=bool)
     if missing.any():
         raise LabelError("the value is missing (NaN or NaT)", int(missing.argmax()))
     return values
+
+
+def time_column(column: Any, name: str, *, nulls: bool = False) -> np.ndarray:
+    """A column of times as :func:`value_column` gives it, unsigned numbers as int64.
+
+    Parameters
+    ----------
+    column, name
+        See there.
+    nulls : bool, default=False
+        Allow missing times, which become NaT, NaN or the smallest integer, as in a dataset.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+
+    Raises
+    ------
+    LabelError
+        A time is missing, does not fit in 64 bits, or the column holds something else.
+    """
+
+    def read(known: Any) -> np.ndarray:
+        return signed_times(value_column(known, name, times=True))
+
+    return _read_known(column, "timestamps", read) if nulls else read(column)
+
+
+def label_column(column: Any, *, nulls: bool = False) -> np.ndarray:
+    """A column of labels element by element, numbers of the type that the column has.
+
+    Parameters
+    ----------
+    column : pandas.Series, polars.Series, pyarrow.Array or pyarrow.ChunkedArray of shape (n,)
+        Labels of one kind.
+    nulls : bool, default=False
+        Allow missing labels, which become None, NaN or the smallest integer, as in a dataset.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+
+    Raises
+    ------
+    LabelError
+        A label is missing, or of another kind than the rest.
+    """
+
+    def read(known: Any) -> np.ndarray:
+        labels, codes = encode_column(known)
+        codes -= 1
+        dtype = number_type(known)
+        # One byte an element should not become eight.
+        return (labels if dtype is None else labels.astype(dtype, copy=False))[codes]
+
+    return _read_known(column, "domains", read) if nulls else read(column)
+
+
+def _read_known(column: Any, role: str, read: Callable[[Any], np.ndarray]) -> np.ndarray:
+    """What ``read`` makes of the values that are there, and the missing value of a dataset where none is."""
+    missing = _is_null(column)
+    if not missing.any():
+        return read(column)
+    places = np.flatnonzero(~missing)
+    try:
+        known = with_room_for_missing(read(_take(column, places)))
+    except LabelError as error:
+        raise LabelError(error.message, int(places[error.position]), error.error_type) from None
+    values = np.full(len(missing), missing_value(role, known.dtype), dtype=known.dtype)
+    values[places] = known
+    return values
+
+
+def _is_null(column: Any) -> np.ndarray:
+    package = package_of(column)
+    if package == "pandas":
+        return column.isna().to_numpy()
+    if package == "polars":
+        # NaN is no null to polars, and says as little of a time.
+        return (column.fill_nan(None) if column.dtype.is_float() else column).is_null().to_numpy()
+    import pyarrow.compute as pc
+
+    return _arrow_numpy(pc.is_null(column, nan_is_null=True))
+
+
+def _take(column: Any, places: np.ndarray) -> Any:
+    if package_of(column) == "pandas":
+        return column.iloc[places]
+    return column[places] if package_of(column) == "polars" else column.take(places)
 
 
 def _pandas_values(column: Any) -> np.ndarray:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..columns import missing_times
 from ..labels import LabelError, blocks
 from ..ragged import offsets_from_lengths, position_in_row, row_of_position
 from ..sequences import Origin, SequenceDataset
-from .columns import encode_column, number_type, package_of, value_column
+from .columns import encode_column, label_column, package_of, time_column, value_column
 from .lists import convert_arrow_lists, is_list_type
 
 __all__ = ["LayoutError", "convert_table", "from_frame", "to_frame"]
@@ -49,6 +50,9 @@ def from_frame(
         interactions of one user at one time keep the order of the frame, and interactions that are equal
         in all columns are all kept. Columns named ``weight`` and ``domain`` are carried along.
 
+        Where there is a column ``position``, as :func:`to_frame` writes it, times and domains may be missing; a
+        user of whom a time is missing is then sorted by ``row``, if there is such a column, and ``position``.
+
     Raises
     ------
     ValueError
@@ -78,12 +82,17 @@ def from_frame(
         if column is not None and column not in names:
             raise ValueError(f"{name} has no column {column!r}; its columns are {', '.join(map(repr, names))}.")
     read = partial(_read, name, frame)
-    users, user_numbers = _number_users(*read("user", user))
-    times = None if time is None else read("time", time)
+    users, user_numbers = _number_users(*read("user", user, encode_column))
+    nulls = "position" in names
+    times = None if time is None else read("time", time, partial(time_column, name=time, nulls=nulls))
     offsets = offsets_from_lengths(np.bincount(user_numbers, minlength=len(users)))
-    order = _chronological_order(user_numbers, len(users), times)
-    del user_numbers
-    vocabulary, items = read("item", item)
+    keys = times
+    if times is not None and nulls and missing_times(times).any():
+        places = [read(key, key, partial(time_column, name=key)) for key in ("position", "row") if key in names]
+        keys = _keys_beside_missing_times(times, places, user_numbers, len(users))
+    order = _chronological_order(user_numbers, len(users), keys)
+    del user_numbers, keys
+    vocabulary, items = read("item", item, encode_column)
     items = items if order is None else items[order]
     return SequenceDataset(
         items,
@@ -91,8 +100,12 @@ def from_frame(
         vocabulary,
         users=users,
         timestamps=_ordered(times, order),
-        weights=_ordered(read("weight", "weight") if "weight" in names else None, order),
-        domains=_domains(frame["domain"], order, *read("domain", "domain")) if "domain" in names else None,
+        weights=_ordered(read("weight", "weight", partial(value_column, name="weight")), order)
+        if "weight" in names
+        else None,
+        domains=_ordered(read("domain", "domain", partial(label_column, nulls=nulls)), order)
+        if "domain" in names
+        else None,
     )
 
 
@@ -109,10 +122,10 @@ def _open_frame(frame: Any) -> tuple[Any, list]:
     return frame, names
 
 
-def _read(name: str, frame: Any, role: str, column: str) -> Any:
-    """Times and weights as an array, everything else as labels and codes."""
+def _read(name: str, frame: Any, role: str, column: str, reader: Callable[[Any], Any]) -> Any:
+    """What a reader makes of a column; what it cannot read, with its place in the frame."""
     try:
-        return value_column(frame[column], column) if role in ("time", "weight") else encode_column(frame[column])
+        return reader(frame[column])
     except LabelError as error:
         raise ValueError(
             f"{name} cannot be read at row {error.position} (counted from 0), column {column!r}: "
@@ -143,6 +156,20 @@ def _number_users(labels: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np
     return labels[by_appearance], numbers
 
 
+def _keys_beside_missing_times(
+    times: np.ndarray, places: list[np.ndarray], user_numbers: np.ndarray, n_users: int
+) -> np.ndarray:
+    """What to sort each user by: the rank of the time, or that of the place where one of the user's is missing."""
+    untimed = np.zeros(n_users, dtype=bool)
+    untimed[user_numbers[missing_times(times)]] = True
+    chosen = untimed[user_numbers]
+    keys = np.unique(times, return_inverse=True)[1]
+    rank = np.empty(len(times), dtype=np.int64)
+    rank[np.lexsort(places)] = np.arange(len(times))
+    keys[chosen] = rank[chosen]
+    return keys
+
+
 def _chronological_order(user_numbers: np.ndarray, n_users: int, times: np.ndarray | None) -> np.ndarray | None:
     """Frame rows sorted by user, then time, then place in the frame; None where they are so already."""
     same_user = user_numbers[1:] == user_numbers[:-1]
@@ -159,14 +186,6 @@ def _ordered(values: np.ndarray | None, order: np.ndarray | None) -> np.ndarray 
         return None
     # A copy in any case: the frame may change later, a dataset must not.
     return values.copy() if order is None else values[order]
-
-
-def _domains(column: Any, order: np.ndarray | None, labels: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    codes -= 1
-    domains = labels[codes if order is None else codes[order]]
-    dtype = number_type(column)
-    # One byte an interaction should not become eight.
-    return domains if dtype is None else domains.astype(dtype, copy=False)
 
 
 def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
@@ -199,7 +218,7 @@ def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
         dataset = _convert_list_column(frame[lists[0]], name)
         if "user" not in names or lists == ["user"]:
             return dataset
-        labels, codes = _read(name, frame, "user", "user")
+        labels, codes = _read(name, frame, "user", "user", encode_column)
         return dataset.replace(users=labels[codes - 1])
     found = f"{len(lists)} columns of lists ({', '.join(map(repr, lists))})" if lists else "no column of lists"
     raise LayoutError(
@@ -250,7 +269,8 @@ def to_frame(dataset: SequenceDataset, library: str = "pandas") -> Any:
     pandas.DataFrame or polars.DataFrame
         Columns ``row``, ``user`` (the row's number where a dataset has no users), ``position`` (from 0),
         ``item``, then ``time``, ``weight`` and ``domain`` where the dataset has them, ``origin``
-        ("original", "mined", "regenerated"), and ``source`` where a row has one.
+        ("original", "mined", "regenerated"), and ``source`` where a row has one. Missing times and domains are
+        nulls.
 
     Raises
     ------
@@ -283,22 +303,42 @@ def to_frame(dataset: SequenceDataset, library: str = "pandas") -> Any:
     }
     optional = {"time": dataset.timestamps, "weight": dataset.weights, "domain": dataset.domains}
     columns |= {name: values for name, values in optional.items() if values is not None}
+    places = {name: missing_times(columns[name]) for name in ("time", "domain") if name in columns}
+    nullable: dict[str, np.ndarray] = {name: missing for name, missing in places.items() if missing.any()}
     columns["origin"] = names[dataset.origin[rows]]
     if (dataset.source >= 0).any():
         columns["source"] = dataset.source[rows]
     if library == "pandas":
         import pandas as pd
 
-        return pd.DataFrame(columns)
+        frame = pd.DataFrame(columns)
+        integers = [name for name in nullable if columns[name].dtype.kind == "i"]
+        return frame.assign(**{name: _pandas_integers(columns[name], nullable[name]) for name in integers})
     if library == "polars":
-        return _polars_frame(columns)
+        return _polars_frame(columns, nullable)
     raise ValueError(f"library must be 'pandas' or 'polars'; got {library!r}.")
 
 
-def _polars_frame(columns: dict[str, np.ndarray]) -> Any:
+def _pandas_integers(values: np.ndarray, missing: np.ndarray) -> Any:
+    """Integers in the nullable dtype of pandas."""
+    import pandas as pd
+
+    return pd.arrays.IntegerArray(values.astype(values.dtype.newbyteorder("=")), missing)
+
+
+def _polars_frame(columns: dict[str, np.ndarray], nullable: dict[str, np.ndarray]) -> Any:
     import polars as pl
 
-    # polars takes an array of objects for opaque values; a list of strings becomes a column of strings.
-    return pl.DataFrame(
-        {name: values.tolist() if values.dtype == object else values for name, values in columns.items()}
-    )
+    frame = pl.DataFrame({name: _polars_values(values) for name, values in columns.items()})
+    known = {name: pl.Series(~missing) for name, missing in nullable.items()}
+    return frame.with_columns(pl.when(mask).then(pl.col(name)).alias(name) for name, mask in known.items())
+
+
+def _polars_values(values: np.ndarray) -> Any:
+    if values.dtype == object:
+        # polars takes an array of objects for opaque values; a list of strings becomes a column of strings.
+        return values.tolist()
+    if values.dtype.kind in "mM" and np.datetime_data(values.dtype)[0] in ("s", "m", "h"):
+        # The longest unit of polars' times.
+        return values.astype(f"{values.dtype.kind}8[ms]")
+    return values

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..callers import stacklevel_of_caller
+from ..columns import missing_times
 from ..files import write_aside
 from ..labels import build_vocabulary, is_missing
 from ..ragged import offsets_from_lengths
@@ -273,14 +274,11 @@ def user_tokens(dataset: SequenceDataset) -> np.ndarray:
 def times_as_numbers(dataset: SequenceDataset) -> np.ndarray | None:
     """Times as numbers, datetimes in seconds since 1970 (whole ones as int64); None unless all are known."""
     times = dataset.timestamps
-    if times is None or times.dtype.kind not in "iufM":
+    if times is None or times.dtype.kind not in "ifM":
         return None
-    if times.dtype.kind in "iu":
-        unknown = np.iinfo(times.dtype).min if times.dtype.kind == "i" else None
-        return None if unknown is not None and (times == unknown).any() else times
-    if is_missing(times).any():
+    if missing_times(times).any():
         return None
-    if times.dtype.kind == "f":
+    if times.dtype.kind in "if":
         return times
     seconds = times.astype("datetime64[s]")
     if (seconds == times).all():

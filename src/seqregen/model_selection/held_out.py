@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..columns import INTERACTION_COLUMNS
+from ..columns import INTERACTION_COLUMNS, missing_value, with_room_for_missing
 from ..inputs import check_sequences
 from ..labels import encode_labels, read_labels, require_order
 from ..ragged import offsets_from_lengths
@@ -206,11 +206,7 @@ def _append_items(dataset: SequenceDataset, codes: np.ndarray) -> SequenceDatase
     """One more item behind every row whose code is not 0."""
     chosen = codes > 0
     ends = dataset.offsets[1:][chosen]
-    columns: dict[str, Any] = {name: getattr(dataset, name) for name in INTERACTION_COLUMNS}
-    columns = {
-        name: None if values is None else np.insert(values, ends, _missing_value(name, values.dtype))
-        for name, values in columns.items()
-    }
+    columns = {name: _insert_missing(name, getattr(dataset, name), ends) for name in INTERACTION_COLUMNS}
     return dataset.replace(
         items=np.insert(dataset.items, ends, codes[chosen]),
         offsets=offsets_from_lengths(dataset.lengths + chosen),
@@ -220,14 +216,11 @@ def _append_items(dataset: SequenceDataset, codes: np.ndarray) -> SequenceDatase
     )
 
 
-def _missing_value(name: str, dtype: np.dtype) -> Any:
-    if name == "weights":
-        return 1
-    if dtype.kind in "iu":
-        return np.iinfo(dtype).min
-    if dtype.kind in "mM":
-        return np.array("NaT", dtype=dtype)
-    return np.nan if dtype.kind == "f" else None
+def _insert_missing(name: str, column: np.ndarray | None, ends: np.ndarray) -> np.ndarray | None:
+    if column is None or len(ends) == 0:
+        return column
+    column = with_room_for_missing(column)
+    return np.insert(column, ends, missing_value(name, column.dtype))
 
 
 def _grow_vocabulary(dataset: SequenceDataset, y: Any) -> tuple[np.ndarray, np.ndarray]:
