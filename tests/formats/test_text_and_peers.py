@@ -223,3 +223,24 @@ def test_rectools_frame():
     assert (frame["datetime"].to_numpy() == times).all()
     assert frame["user_id"].tolist() == [4, 4, 5]
     assert frame["weight"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("dtype", ["int64", "float64", "datetime64"])
+def test_rectools_reads_the_unit_of_large_numbers(unit, dtype):
+    moments = np.array(["2020-09-13T12:26:40", "1999-01-01"], dtype=f"datetime64[{unit}]")
+    times = moments if dtype == "datetime64" else moments.astype(np.int64).astype(dtype)
+    frame = SequenceDataset.from_sequences([["a", "b"]]).replace(timestamps=times).to_rectools()
+    assert (frame["datetime"].to_numpy() == moments).all()
+
+
+def test_rectools_keeps_late_dates():
+    dataset = SequenceDataset.from_sequences([["a", "b"]])
+    times = np.array(["2020-01-01", "2300-01-01"], dtype="datetime64[s]")
+    assert dataset.replace(timestamps=times).to_rectools()["datetime"].dt.year.tolist() == [2020, 2300]
+
+
+@pytest.mark.parametrize("time", [1e20, np.inf])
+def test_rectools_refuses_times_of_no_unit(time):
+    with pytest.raises(ValueError, match=r"times must be numbers of seconds, .* got .* at position 1"):
+        SequenceDataset.from_sequences([["a", "b"]]).replace(timestamps=np.array([0.5, time])).to_rectools()

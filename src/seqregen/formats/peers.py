@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from ..sequences import SequenceDataset
 from .text import times_as_numbers, user_tokens
 
 __all__ = ["to_recbole", "to_rectools"]
+
+_A_SECOND: dict[Literal["s", "ms", "us", "ns"], int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def to_recbole(dataset: SequenceDataset, directory: str | os.PathLike, name: str) -> Path:
@@ -85,8 +87,15 @@ def to_rectools(dataset: SequenceDataset) -> Any:
     Returns
     -------
     pandas.DataFrame
-        Columns ``user_id``, ``item_id``, ``weight`` (1 where the dataset has none) and ``datetime``
-        (numbers count as seconds since 1970; where not every interaction has a time, the position in the row).
+        Columns ``user_id``, ``item_id``, ``weight`` (1 where the dataset has none) and ``datetime``: times that are
+        numbers count from 1970, in seconds. Where one of them would then lie outside the years 1678 to 2261, which
+        RecTools can hold, all count in the longest of milliseconds, microseconds and nanoseconds in which none does.
+        Where not every interaction has a time, the position in the row counts, in seconds.
+
+    Raises
+    ------
+    ValueError
+        A time is infinite, or outside these years in any unit.
 
     Examples
     --------
@@ -98,14 +107,38 @@ def to_rectools(dataset: SequenceDataset) -> Any:
     import pandas as pd
 
     rows = row_of_position(dataset.offsets)
-    times = times_as_numbers(dataset)
-    times = position_in_row(dataset.offsets) if times is None else times
     weights = np.ones(dataset.n_interactions, dtype=np.float32) if dataset.weights is None else dataset.weights
     return pd.DataFrame(
         {
             "user_id": user_tokens(dataset)[rows],
             "item_id": dataset.vocabulary[dataset.items - 1],
             "weight": weights,
-            "datetime": pd.to_datetime(times, unit="s"),
+            "datetime": _datetimes(dataset),
         }
+    )
+
+
+def _datetimes(dataset: SequenceDataset) -> Any:
+    import pandas as pd
+
+    numbers = times_as_numbers(dataset)
+    if numbers is None:
+        return pd.to_datetime(position_in_row(dataset.offsets), unit="s")
+    if dataset.timestamps is not None and dataset.timestamps.dtype.kind == "M":
+        return dataset.timestamps
+    return pd.to_datetime(numbers, unit=_unit(numbers))
+
+
+def _unit(numbers: np.ndarray) -> Literal["s", "ms", "us", "ns"]:
+    """The longest unit in which no number is more than nanoseconds of 64 bits hold."""
+    if len(numbers) == 0:
+        return "s"
+    # As Python numbers, of which the smallest has an opposite too.
+    extreme = max(numbers.min().item(), numbers.max().item(), key=abs)
+    for unit, a_second in _A_SECOND.items():
+        if abs(extreme) <= np.iinfo(np.int64).max // 10**9 * a_second:
+            return unit
+    raise ValueError(
+        f"times must be numbers of seconds, milliseconds, microseconds or nanoseconds since 1970, in the years 1678 to "
+        f"2261; got {extreme} at position {int(np.argmax(numbers == extreme))}."
     )
