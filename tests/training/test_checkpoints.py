@@ -211,7 +211,7 @@ def test_one_bit_anywhere_is_noticed(file):
         spoilt = bytearray(content)
         spoilt[place] ^= 1
         file.path.write_bytes(spoilt)
-        with pytest.raises(ValueError, match=r"model-run\.pt is damaged: .* Delete it to start"):
+        with pytest.raises(ValueError, match=r"model-run\.pt cannot be read: it is damaged, .* Delete it to start"):
             file.load()
 
 
@@ -219,7 +219,7 @@ def test_one_bit_anywhere_is_noticed(file):
 def test_a_truncated_file_is_noticed(file, length):
     file.save(STATE)
     file.path.write_bytes(file.path.read_bytes()[:length])
-    with pytest.raises(ValueError, match=r"is damaged: it is truncated"):
+    with pytest.raises(ValueError, match=r"it is damaged, that is truncated"):
         file.load()
 
 

@@ -298,7 +298,7 @@ def test_a_truncated_checkpoint_is_named(tmp_path, share):
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match=r"line-run\.pt is damaged: it is truncated.* Delete it"):
+    with pytest.raises(ValueError, match=r"line-run\.pt cannot be read: it is damaged.* Delete it"):
         run(tmp_path)
 
 

@@ -13,7 +13,6 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, BinaryIO
@@ -27,11 +26,11 @@ from ..files import write_aside
 
 __all__ = ["CheckpointFile", "check_checkpoint_dir", "fingerprint"]
 
-# A file begins with this line, then the SHA-256 of the rest in hexadecimal and a line break.
-_MAGIC = b"seqregen checkpoint 1\n"
-_SEAL_LENGTH = len(_MAGIC) + 64 + 1
-# Files without a seal, as the library wrote them before, are zip archives from the first byte.
-_UNSEALED = b"PK\x03\x04"
+# The last line of a file: these words, then the SHA-256 of all before it. torch reads over it.
+_SEAL = b"\nseqregen checkpoint 1 "
+_SEAL_LENGTH = len(_SEAL) + 64 + 1
+# Files without a seal, as the library wrote them before, are zip archives, and this record of 22 bytes ends those.
+_END_OF_ARCHIVE, _END_LENGTH = b"PK\x05\x06", 22
 # Code that a name tells as well as its text.
 _LIBRARIES = {"numpy", "seqregen", "torch", *sys.stdlib_module_names}
 
@@ -287,7 +286,7 @@ def _require_writable(owner: str, path: Any) -> None:
 class CheckpointFile:
     """One file in a directory, named after the run, so that runs with other settings do not meet.
 
-    Its first lines seal the rest with a SHA-256, so that a damaged file is refused and never gives another model.
+    Its last line seals the rest with a SHA-256, so that a damaged file is refused and never gives another model.
 
     Parameters
     ----------
@@ -306,10 +305,8 @@ class CheckpointFile:
         """Write a state of tensors, numbers, strings, lists and dicts."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with write_aside(self.path) as aside, open(aside, "wb") as file:
-            file.write(bytes(_SEAL_LENGTH))
             payload = _Digesting(file)
             torch.save(state, payload)  # type: ignore[arg-type]
-            file.seek(0)
             file.write(_seal(payload.digest))
 
     def load(self) -> dict[str, Any] | None:
@@ -325,9 +322,9 @@ class CheckpointFile:
         """
         if not self.path.exists():
             return None
-        with open(self.path, "rb") as file:
-            seal, payload = file.read(_SEAL_LENGTH), file.read()
-        if seal.startswith(_UNSEALED):
+        content = memoryview(self.path.read_bytes())
+        payload, seal = content[:-_SEAL_LENGTH], content[-_SEAL_LENGTH:]
+        if content[-_END_LENGTH:][: len(_END_OF_ARCHIVE)] == _END_OF_ARCHIVE:
             warnings.warn(
                 f"the checkpoint {self.path} was written by an older version of seqregen, without a seal that tells "
                 "whether it is damaged. It is not used: the run begins anew and replaces it.",
@@ -337,11 +334,11 @@ class CheckpointFile:
             return None
         if seal != _seal(hashlib.sha256(payload)):
             raise ValueError(
-                f"the checkpoint {self.path} is damaged: it is truncated, or its content has changed since it was "
+                f"the checkpoint {self.path} cannot be read: it is damaged, that is truncated, or changed since it was "
                 "written. Delete it to start this run from the beginning."
             )
         try:
-            return torch.load(BytesIO(payload), map_location="cpu", weights_only=True)
+            return torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise ValueError(
                 f"the checkpoint {self.path} cannot be read ({type(error).__name__}), although it is not damaged: "
@@ -365,4 +362,4 @@ class _Digesting:
 
 
 def _seal(digest: Any) -> bytes:
-    return _MAGIC + digest.hexdigest().encode() + b"\n"
+    return _SEAL + digest.hexdigest().encode() + b"\n"
