@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import make_pipeline
 
 from seqregen import (
@@ -171,10 +171,9 @@ def test_columns_stay_with_the_rows_that_have_them(sasrec, sequences, tmp_path):
     assert SequenceDataset.read_parquet(tmp_path / "taught.parquet") == result
 
 
-def test_the_default_teachers_learn_from_whole_rows(tmp_path):
-    rows = [["a", "b", "c", "d"], ["b", "c", "d", "a"], ["c", "d", "a", "b"]] * 4
+def test_the_default_teachers_learn_from_whole_rows(sequences, tmp_path):
     settings = {"n_items": 1, "random_state": 0, "checkpoint_dir": tmp_path, "device": "cpu"}
-    model = TeacherRegenerator(**settings).fit(rows)
+    model = TeacherRegenerator(**settings).fit(sequences)
     members = model.teacher_.recommenders_
     assert [(type(member), member.loss) for member in members] == [
         (SASRec, "sampled_softmax"),
@@ -184,10 +183,10 @@ def test_the_default_teachers_learn_from_whole_rows(tmp_path):
         # Trained once to find how long, and once more on the rows with their last items.
         assert len(member.refit_history_) == member.best_epoch_ + 1
         assert member.device == "cpu"
-    again = TeacherRegenerator(**settings).fit(rows)
+    again = TeacherRegenerator(**settings).fit(sequences)
     # What a checkpoint tells is not measured anew.
     assert [member.history_ for member in again.teacher_.recommenders_] == [member.history_ for member in members]
-    np.testing.assert_array_equal(again.transform(rows).items, model.transform(rows).items)
+    np.testing.assert_array_equal(again.transform(sequences).items, model.transform(sequences).items)
 
 
 def test_it_takes_its_place_in_scikit_learn(sasrec, sequences):
@@ -220,6 +219,51 @@ def test_parameters_are_checked_by_name(sasrec, sequences, name, value):
 def test_what_cannot_teach_is_named(sequences, teacher):
     with pytest.raises(TypeError, match="TeacherRegenerator: teacher must be a recommender"):
         TeacherRegenerator(teacher).fit(sequences)
+
+
+class Outsider(BaseEstimator):
+    """A teacher of no base of this library, which keeps the table that it gives."""
+
+    def __init__(self, n_rows_less=0, n_columns_more=0):
+        self.n_rows_less = n_rows_less
+        self.n_columns_more = n_columns_more
+
+    def fit(self, X, y=None):
+        self.table_ = np.tile(np.arange(X.n_items + self.n_columns_more), (len(X), 1))
+        return self
+
+    def score_blocks(self, X, block_rows):
+        yield self.table_[: len(X) - self.n_rows_less]
+
+
+def test_what_a_teacher_keeps_stays_as_it_is(sequences):
+    model = TeacherRegenerator(Outsider(), n_items=2, temperature=1e-3, random_state=0).fit(sequences)
+    before = model.teacher_.table_.copy()
+    rows = model.transform(sequences)
+    np.testing.assert_array_equal(model.teacher_.table_, before)
+    assert model.transform(sequences) == rows
+    assert (added(rows).lengths == sequences.lengths + 2).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"n_rows_less": 1}, r"scores of 39 rows; it was asked for those of 40"),
+        ({"n_columns_more": 1}, r"scores of the shape \(40, 21\); needed: \(rows, 20\)"),
+    ],
+)
+def test_scores_of_other_rows_or_items(sequences, wrong, told):
+    model = TeacherRegenerator(Outsider(**wrong), random_state=0).fit(sequences)
+    with pytest.raises(ValueError, match=told):
+        model.transform(sequences)
+
+
+def test_a_checkpoint_directory_that_no_fit_finds_again_is_told(sequences, tmp_path):
+    model = TeacherRegenerator(Outsider(), checkpoint_dir=tmp_path)
+    with pytest.warns(UserWarning, match="TeacherRegenerator: with random_state=None"):
+        model.fit(sequences)
+    with pytest.raises(ValueError, match="device"):
+        TeacherRegenerator(Outsider(), device="gpu").fit(sequences)
 
 
 def test_scores_that_are_no_numbers(sequences):

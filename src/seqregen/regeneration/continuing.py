@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ class DrawingSettings:
 
 def continued(
     rows: SequenceDataset,
-    score_blocks: Callable[[SequenceDataset, int], Iterator[np.ndarray]],
+    score_blocks: Callable[[SequenceDataset, int], Iterable[Any]],
     is_sayable: np.ndarray,
     settings: DrawingSettings,
     random: np.random.Generator,
@@ -46,7 +47,7 @@ def continued(
     rows : SequenceDataset
         Rows of one item or more, without validation items; there may be none.
     score_blocks : callable
-        Scores of all items after each of the given rows, so many rows at a time; they are written over.
+        Scores of all items after each of the given rows, so many rows at a time.
     is_sayable : bool ndarray of shape (n_items,)
         Items that may be drawn.
     settings : DrawingSettings
@@ -62,16 +63,35 @@ def continued(
         return rows
     not_sayable = torch.from_numpy(np.flatnonzero(~is_sayable))
     for _ in tqdm(range(settings.n_items), desc="TeacherRegenerator draws", disable=not verbose):
-        drawn, first = np.zeros(len(rows), dtype=np.int64), 0
-        for block in score_blocks(rows, _ROWS_AT_ONCE):
-            scores, chosen = torch.from_numpy(block), slice(first, first + len(block))
+        drawn = np.zeros(len(rows), dtype=np.int64)
+        for chosen, scores in _own_blocks(score_blocks(rows, _ROWS_AT_ONCE), rows):
             scores[:, not_sayable] = -torch.inf
             if settings.exclude_history:
                 _exclude(scores, rows[chosen])
             drawn[chosen] = _drawn_from(scores, settings, random)
-            first += len(block)
         rows = append_validation(rows.replace(validation=drawn))
     return rows
+
+
+def _own_blocks(blocks: Iterable[Any], rows: SequenceDataset) -> Iterator[tuple[slice, Tensor]]:
+    """Blocks of scores that may be written over, for the teacher may keep its own, and the rows that each is of."""
+    first = 0
+    for block in blocks:
+        scores = torch.from_numpy(np.array(block, dtype=np.float32))
+        if scores.ndim != 2 or scores.shape[1] != rows.n_items:
+            raise ValueError(
+                f"TeacherRegenerator: the teacher's score_blocks gave scores of the shape {tuple(scores.shape)}; "
+                f"needed: (rows, {rows.n_items}), a column for each item of the vocabulary."
+            )
+        chosen = slice(first, first + len(scores))
+        first = chosen.stop
+        if first <= len(rows):
+            yield chosen, scores
+    if first != len(rows):
+        raise ValueError(
+            f"TeacherRegenerator: the teacher's score_blocks gave scores of {first} rows; it was asked for those of "
+            f"{len(rows)}, each once and in order."
+        )
 
 
 def _exclude(scores: Tensor, rows: SequenceDataset) -> None:

@@ -13,6 +13,8 @@ from ..parameters import check_choice, check_integer, check_real, draw_seed, rem
 from ..ragged import position_in_row
 from ..sequences import Origin, SequenceDataset
 from ..targets import FMLP, Ensemble, SASRec
+from ..training import resolve_device
+from ..training.checkpoints import check_checkpoint_dir
 from .continuing import DrawingSettings, continued
 
 __all__ = ["TeacherRegenerator"]
@@ -118,6 +120,8 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         check_real(self, "temperature", 0, open_low=True)
         check_real(self, "weight", 0)
         check_choice(self, "exclude_history", (True, False))
+        resolve_device(self.device)
+        check_checkpoint_dir(self)
         is_recommender = hasattr(self.teacher, "score_blocks") and not isinstance(self.teacher, type)
         if self.teacher is not None and not is_recommender:
             raise TypeError(
