@@ -20,6 +20,7 @@ from seqregen.labels import as_label_array, encode_labels
 from seqregen.metrics import ndcg_at_k, rank_targets_in_blocks, ranking_scorers, top_items_in_blocks
 from seqregen.model_selection import LeaveLastOut, append_targets, leave_one_out
 from seqregen.recommender import RegeneratedRecommender
+from seqregen.targets import SASRec
 
 
 class MarkovRecommender(BaseEstimator):
@@ -285,6 +286,28 @@ def test_methods_are_there_only_if_the_recommender_has_them():
 def test_a_regeneration_that_loses_something_is_refused(loss, error, message):
     with pytest.raises(error, match=message):
         RegeneratedRecommender(Copier(loss=loss), MarkovRecommender()).fit(make_rows())
+
+
+class NeverFitted(Copier):
+    """Regenerating takes minutes; what can be refused is refused before."""
+
+    def fit_transform(self, X, y=None):
+        raise AssertionError("the regeneration ran")
+
+
+@pytest.mark.parametrize(
+    ("recommender", "error", "message"),
+    [
+        (SASRec, TypeError, "recommender must be an estimator with fit and predict"),
+        (None, TypeError, "recommender must be an estimator with fit and predict"),
+        (Copier(), TypeError, "recommender must be an estimator with fit and predict"),
+        (SASRec(loss="foo"), ValueError, "loss must be one of"),
+        (SASRec(device="gpu"), ValueError, "device='gpu' is not a device"),
+    ],
+)
+def test_a_recommender_that_cannot_be_trained_is_refused_before_the_regeneration(recommender, error, message):
+    with pytest.raises(error, match=message):
+        RegeneratedRecommender(NeverFitted(), recommender).fit(make_rows())
 
 
 def test_bad_parameters():

@@ -14,6 +14,8 @@ from .labels import same_vocabulary
 from .model_selection import hold_out_last
 from .parameters import remember_columns
 from .sequences import SequenceDataset
+from .targets import SequentialRecommender
+from .training import resolve_device
 
 __all__ = ["RegeneratedRecommender"]
 
@@ -110,10 +112,12 @@ class RegeneratedRecommender(MetaEstimatorMixin, BaseEstimator):
             ``validation`` is unknown; ``X`` holds mined or regenerated rows with no validation items (they may
             show what is to be held out); the regeneration lost or changed rows or validation items.
         TypeError
-            The regeneration is no transformer, or gives no :class:`~seqregen.SequenceDataset`.
+            The regeneration is no transformer, or gives no :class:`~seqregen.SequenceDataset`; or the recommender is
+            none.
         """
         if self.validation not in ("last_item", None):
             raise ValueError(f"validation must be 'last_item' or None; got {self.validation!r}.")
+        _check_recommender(self.recommender)
         rows = check_sequences(X, require_items=True)
         remember_columns(self, X)
         if self.validation == "last_item":
@@ -201,6 +205,18 @@ class RegeneratedRecommender(MetaEstimatorMixin, BaseEstimator):
     def vocabulary_(self) -> np.ndarray:
         """Labels of all items that are ranked."""
         return self.recommender_.vocabulary_
+
+
+def _check_recommender(recommender: Any) -> None:
+    """Refuse what could not be trained: regenerating takes minutes, and comes first."""
+    if isinstance(recommender, type) or not (hasattr(recommender, "fit") and hasattr(recommender, "predict")):
+        raise TypeError(
+            f"recommender must be an estimator with fit and predict, such as SASRec(); got {recommender!r}."
+        )
+    if isinstance(recommender, SequentialRecommender):
+        # Its own fit would say so after the regeneration.
+        recommender._check_parameters()
+        resolve_device(recommender.device)
 
 
 def _regenerate(regeneration: Any, rows: SequenceDataset) -> tuple[Any, SequenceDataset]:

@@ -303,6 +303,26 @@ def test_no_pattern_says_so_and_loses_nothing(tiny):
     assert pickle.loads(pickle.dumps(model)).transform(rows) == result
 
 
+def test_pairs_out_of_reach_are_counted_and_named_where_there_are_no_others(tiny):
+    rows = [list(range(1, 31))] * 10
+    mined = PatternMiner(window=5, pair_length=None, random_state=0).fit_transform(rows)
+    model = tiny(max_source_length=12, item_embeddings=None).fit(mined)
+    model.transform(mined)
+    report = model.report_
+    assert report.pairs_out_of_reach == model.n_pairs_out_of_reach_ > 0
+    assert report.pairs + report.pairs_out_of_reach == len(mined.pairs)
+    with pytest.warns(UserWarning, match=r"none of the \d+ patterns lies in the last max_source_length=1 items"):
+        tiny(max_source_length=1, item_embeddings=None).fit(mined)
+
+
+def test_rows_without_originals_are_refused(tiny, sequences):
+    miner = PatternMiner(window=5, include=("mined",), random_state=0)
+    with pytest.raises(ValueError, match=r"PatternMiner\(.*gives no original rows. Its include must hold 'original'"):
+        tiny(miner=miner).fit(sequences)
+    with pytest.raises(ValueError, match=r"none of the rows is original\. Fit on the original rows"):
+        tiny().fit(miner.fit_transform(sequences))
+
+
 def test_the_report_adds_up(tiny, mined, sequences):
     model = tiny(deduplicate=False).fit(mined)
     everything = model.transform(mined)
@@ -314,6 +334,7 @@ def test_the_report_adds_up(tiny, mined, sequences):
     n_long = len(lists(everything, Origin.REGENERATED))
     # This dataset has nothing but usable pairs: every pattern lies in the last 48 items.
     assert report.pairs == len(mined.pairs) == model.n_pairs_
+    assert report.pairs_out_of_reach == 0
     assert report.rows_without_pattern == int((np.diff(mined.pairs.offsets)[:40] == 0).sum())
     assert report.decodes == 120
     assert report.too_short == 120 - n_long
@@ -329,7 +350,7 @@ def test_the_report_adds_up(tiny, mined, sequences):
     assert sum(report.memory_use) == pytest.approx(1)
     assert report.memory_entropy == pytest.approx(-sum(use * np.log(use) for use in report.memory_use if use), abs=1e-6)
     assert 0 <= report.gate_entropy <= report.memory_entropy + 1e-9 <= np.log(3) + 2e-9
-    assert str(report).splitlines()[5].split() == ["kept", str(len(rows))]
+    assert str(report).splitlines()[6].split() == ["kept", str(len(rows))]
 
 
 def test_balancing_uses_the_memories_more_evenly(tiny, mined):

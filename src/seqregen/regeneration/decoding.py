@@ -53,6 +53,11 @@ class Decoded:
     offsets: np.ndarray
     free_steps: np.ndarray
 
+    def take(self, which: np.ndarray) -> Decoded:
+        """Some of the patterns, by their numbers."""
+        places, offsets = take_positions(self.offsets[which], np.diff(self.offsets)[which])
+        return Decoded(self.items[places], offsets, self.free_steps[which])
+
 
 @torch.no_grad()
 def decode(

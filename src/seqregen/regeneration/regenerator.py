@@ -18,7 +18,6 @@ from ..inputs import check_sequences
 from ..mining import PatternMiner
 from ..nn import initialize
 from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
-from ..ragged import take_positions
 from ..sequences import Origin, SequenceDataset
 from ..training import LOSSES, TrainingPlan, resolve_device, train, with_network_on_cpu
 from ..training.checkpoints import CheckpointFile, check_checkpoint_dir, fingerprint
@@ -28,7 +27,7 @@ from .network import RegeneratorNetwork, RegeneratorSettings, entropy
 from .pair_batches import PairTable, SourceRows, source_rows
 from .patterns import first_occurrences, share_of_new
 from .pretraining import check_vectors, pairs_of, pretrained_vectors
-from .report import RegenerationReport
+from .report import RegenerationReport, check_has_originals, why_no_pairs
 
 __all__ = ["DatasetRegenerator"]
 
@@ -135,6 +134,8 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         Items and offsets of the patterns that were learnt from, as item codes.
     n_pairs_ : int
         (sequence -> pattern) pairs that were learnt from.
+    n_pairs_out_of_reach_ : int
+        Pairs that were not, because the last ``max_source_length`` items of the sequence do not hold the pattern.
     memory_use_ : ndarray of shape (n_memories,)
         Share of each memory in the gate's choices over all pairs.
     gate_entropy_ : float
@@ -269,20 +270,16 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
             self.miner_ = clone(self.miner) if self.miner is not None else PatternMiner()
             self.miner_.set_params(random_state=int(seeds[1] >> 1))
             data = self.miner_.fit_transform(data)
+        check_has_originals(data, self)
         learnt = pairs_of(data.originals())
         self.patterns_ = (learnt.pattern_items, learnt.pattern_offsets)
         pairs = PairTable(self._sources(data.originals()), learnt, data.n_items)
-        self.n_pairs_ = len(pairs)
+        self.n_pairs_, self.n_pairs_out_of_reach_ = len(pairs), len(learnt) - len(pairs)
         self.history_: list[dict[str, float]] = []
         self.network_: RegeneratorNetwork | None = None
         self.memory_use_, self.gate_entropy_ = np.zeros(self.n_memories), 0.0
         if len(pairs) == 0:
-            warnings.warn(
-                "DatasetRegenerator found no (sequence -> pattern) pair to learn from, so nothing is regenerated: no "
-                "pattern has enough support. Lower PatternMiner's min_support, widen its window, or give more rows.",
-                UserWarning,
-                stacklevel=stacklevel_of_caller(),
-            )
+            warnings.warn(why_no_pairs(len(learnt), self), UserWarning, stacklevel=stacklevel_of_caller())
             return self
         network = self._make_network(data, int(seeds[2]))
         network.to(device)
@@ -453,10 +450,10 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
             decoded = decode(self.network_, self._sources(originals), settings, device, verbose=bool(self.verbose))
             kept = np.flatnonzero(np.diff(decoded.offsets) >= 2)
         n_long = len(kept)
-        rows = _taken(decoded, kept)
+        rows = decoded.take(kept)
         if self.deduplicate and n_long:
             first = first_occurrences(rows.items, rows.offsets)
-            kept, rows = kept[first], _taken(rows, first)
+            kept, rows = kept[first], rows.take(first)
         source, memory = np.divmod(kept, self.n_memories)
         self.report_ = self._report(originals, decoded, n_long, rows, memory)
         return rows, source, memory.astype(np.int16)
@@ -468,6 +465,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         pairs = originals.pairs
         return RegenerationReport(
             pairs=self.n_pairs_,
+            pairs_out_of_reach=self.n_pairs_out_of_reach_,
             rows_without_pattern=None if pairs is None else int(np.count_nonzero(np.diff(pairs.offsets) == 0)),
             decodes=n_decodes,
             too_short=n_decodes - n_long,
@@ -483,11 +481,6 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         return with_network_on_cpu(super().__getstate__())
-
-
-def _taken(decoded: Decoded, rows: np.ndarray) -> Decoded:
-    places, offsets = take_positions(decoded.offsets[rows], np.diff(decoded.offsets)[rows])
-    return Decoded(decoded.items[places], offsets, decoded.free_steps[rows])
 
 
 def _schedule(name: str, n_steps: int) -> Callable[[int], float] | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
-__all__ = ["RegenerationReport"]
+from ..sequences import SequenceDataset
+
+__all__ = ["RegenerationReport", "check_has_originals", "why_no_pairs"]
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,8 @@ class RegenerationReport:
     ----------
     pairs : int
         Pairs (sequence -> pattern) that the network was trained on.
+    pairs_out_of_reach : int
+        Pairs that it was not, because the part of the sequence that is read does not hold the pattern.
     rows_without_pattern : int or None
         Original rows that contain no pattern; they are decoded all the same. None where the rows came without
         their pairs.
@@ -41,6 +46,7 @@ class RegenerationReport:
     """
 
     pairs: int
+    pairs_out_of_reach: int
     rows_without_pattern: int | None
     decodes: int
     too_short: int
@@ -65,3 +71,26 @@ def _number(value: float | None) -> str:
     if value is None:
         return "not known"
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def check_has_originals(data: SequenceDataset, regenerator: Any) -> None:
+    """Refuse rows none of which is original, whether they came so or the miner left the original ones away."""
+    if data.n_original:
+        return
+    miner = regenerator.miner_
+    cause = "none of the rows is original" if miner is None else f"{miner!r} gives no original rows"
+    advice = "Fit on the original rows." if miner is None else "Its include must hold 'original'."
+    raise ValueError(f"DatasetRegenerator regenerates original rows, and {cause}. {advice}")
+
+
+def why_no_pairs(n_given: int, regenerator: Any) -> str:
+    """What to tell the user where there is nothing to learn from."""
+    told = "DatasetRegenerator found no (sequence -> pattern) pair to learn from, so nothing is regenerated: "
+    if n_given:
+        return (
+            f"{told}none of the {n_given} patterns lies in the last max_source_length={regenerator.max_source_length} "
+            "items of its sequence. Raise max_source_length."
+        )
+    return (
+        f"{told}no pattern has enough support. Lower PatternMiner's min_support, widen its window, or give more rows."
+    )
