@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import operator
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -47,14 +49,27 @@ def encode_column(column: Any) -> tuple[np.ndarray, np.ndarray]:
     if missing.any():
         raise LabelError("the value is missing", int(missing.argmax()))
     try:
-        vocabulary, distinct_codes = build_vocabulary(as_label_array(distinct))
+        labels = as_label_array(distinct)
+        sorted_texts = labels.dtype == object and _are_sorted_texts(labels)
+        # Python's hash tables of a million texts would be larger than the column.
+        vocabulary, distinct_codes = (
+            (labels, np.arange(1, len(labels) + 1)) if sorted_texts else build_vocabulary(labels)
+        )
     except LabelError as error:
         raise LabelError(error.message, int(np.argmax(codes == error.position))) from None
     codes = codes.astype(np.int64, copy=False)
+    _recode(codes, distinct_codes)
+    return vocabulary, codes
+
+
+def _recode(codes: np.ndarray, new_codes: np.ndarray) -> None:
     for block in blocks(len(codes)):
         # In place: at ten million interactions a second array of codes is 80 MB.
-        codes[block] = distinct_codes[codes[block]]
-    return vocabulary, codes
+        codes[block] = new_codes[codes[block]]
+
+
+def _are_sorted_texts(labels: np.ndarray) -> bool:
+    return set(map(type, labels)) == {str} and all(map(operator.lt, labels, islice(labels, 1, None)))
 
 
 def _not_factorized(column: Any) -> tuple[None, Any]:
@@ -73,6 +88,9 @@ def _factorize_pandas(column: Any) -> tuple[np.ndarray | None, Any]:
         if values.dtype != object:
             return None, values
         column = values
+    elif isinstance(column.dtype, pd.ArrowDtype) or getattr(column.dtype, "storage", None) == "pyarrow":
+        # Half the memory, and less than half the time, of the hash table of pandas.
+        return _factorize_arrow(column.array.__arrow_array__())
     codes, distinct = pd.factorize(column)
     codes = codes if codes.flags.writeable else codes.copy()
     return codes, _plain(distinct)
@@ -119,13 +137,45 @@ def _factorize_arrow(column: Any) -> tuple[np.ndarray | None, Any]:
         raise LabelError("the value is missing (null)", pc.index(pc.is_null(column), True).as_py())
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         return None, _arrow_numpy(column)
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    array = array if pa.types.is_dictionary(array.type) else pc.dictionary_encode(array)
-    codes = array.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    # A dictionary may hold labels that no element has.
-    used, codes = build_vocabulary(codes)
-    codes -= 1
-    return codes, as_label_array(array.dictionary.take(pa.array(used)).to_pylist())
+    chunked = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+    foreign = pa.types.is_dictionary(chunked.type)
+    chunked = chunked if foreign else _with_offsets(chunked).dictionary_encode()
+    chunks = chunked.unify_dictionaries().chunks
+    codes, distinct = _indices(chunks), chunks[0].dictionary if chunks else pa.array([], chunked.type.value_type)
+    del chunked, chunks
+    # What pyarrow has freed it would else keep for itself, half a column and more.
+    pa.default_memory_pool().release_unused()
+    if foreign:
+        # A dictionary may hold labels that no element has.
+        used, codes = build_vocabulary(codes)
+        codes -= 1
+        distinct = _with_offsets(distinct).take(pa.array(used))
+    if pa.types.is_string(distinct.type) or pa.types.is_large_string(distinct.type):
+        # The order of UTF-8 is that of Python's texts.
+        order = pc.array_sort_indices(distinct)
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order.to_numpy()] = np.arange(len(order))
+        _recode(codes, rank)
+        distinct = distinct.take(order)
+    return codes, as_label_array(distinct.to_pylist())
+
+
+def _with_offsets(strings: Any) -> Any:
+    """Strings and bytes laid out as views, of which few functions of pyarrow know, in the layout that all know."""
+    import pyarrow as pa
+
+    usual = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}.get(str(strings.type))
+    return strings if usual is None else strings.cast(usual)
+
+
+def _indices(chunks: list) -> np.ndarray:
+    """The codes of chunks that share one dictionary, int64 (n,)."""
+    codes = np.empty(sum(map(len, chunks)), dtype=np.int64)
+    start = 0
+    for chunk in chunks:
+        codes[start : start + len(chunk)] = chunk.indices.to_numpy(zero_copy_only=False)
+        start += len(chunk)
+    return codes
 
 
 def _refuse_nested(nested: bool, type_: Any) -> None:
