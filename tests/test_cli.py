@@ -27,6 +27,7 @@ from seqregen.datasets import make_sequences
 from seqregen.formats import write_text
 from seqregen.mining import PatternMiner
 from seqregen.model_selection import leave_one_out
+from seqregen.targets import SASRec
 from seqregen.training import LOSSES, NEGATIVE_SAMPLING
 
 COMMANDS = ("demo", "describe", "mine", "regenerate", "train", "score")
@@ -122,6 +123,30 @@ def test_starts_without_torch_and_as_a_module(tmp_path: Path) -> None:
     assert result.stderr.startswith("seqregen: error: ")
     assert str(missing) in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError, RuntimeError, KeyError, pa.lib.ArrowNotImplementedError, pa.lib.ArrowException]
+)
+def test_no_error_is_a_traceback(
+    error: type[Exception], capsys: pytest.CaptureFixture, ratings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("not this")
+
+    monkeypatch.setattr(commands, "load_rows", fail)
+    assert_refused(run(capsys, "describe", ratings), error.__name__, "not this", "--debug shows where")
+    with pytest.raises(error, match="not this"):
+        run(capsys, "describe", ratings, "--debug")
+
+
+def test_help_says_where_negatives_come_from(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "default auto: by popularity for sampled_softmax, else uniform;" in shown
+    assert SASRec(loss="sampled_softmax")._negative_sampling() == "popularity"
+    assert SASRec(loss="gbce")._negative_sampling() == "uniform"
 
 
 # describe
@@ -261,6 +286,7 @@ def test_bad_parameters_name_the_parameter(capsys: pytest.CaptureFixture, rating
     model = tmp_path / "m.joblib"
     assert_refused(run(capsys, "train", tmp_path / "missing.txt", "-o", model, "--heads", 3), "n_heads=3")
     assert_refused(run(capsys, "train", ratings, "-o", model, "--device", "quantum"), "quantum")
+    assert_refused(run(capsys, "train", ratings, "-o", model, "--device", "meta"), "device='meta' is not supported")
     assert_refused(run(capsys, "train", ratings, "-o", model, "--window", 3), "--regenerate")
     assert not output.exists()
     assert not model.exists()

@@ -27,6 +27,12 @@ def test_a_name_that_means_nothing(device):
         resolve_device(device)
 
 
+@pytest.mark.parametrize("device", ["meta", "mps", "xpu:1", torch.device("meta")])
+def test_a_device_of_torch_that_is_not_supported(device):
+    with pytest.raises(ValueError, match=r"device=.* is not supported; use 'auto', 'cpu', 'cuda' or"):
+        resolve_device(device)
+
+
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", torch.device("cuda")])
 def test_a_gpu_that_is_absent(device, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

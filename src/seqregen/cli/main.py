@@ -12,8 +12,10 @@ from .options import build_parser
 
 __all__ = ["main"]
 
-_BAD_INPUT = 2
+_FAILED = 2
 _INTERRUPTED = 130
+# Errors whose message is written for the user.
+_FORESEEN = (ValueError, OSError, ImportError, FloatingPointError)
 _OPTIONAL = ("pandas", "polars", "pyarrow")
 
 
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 for bad input, with one line on stderr; 130 after Ctrl-C.
+        0; 2 for bad input and whatever else goes wrong, with one line on stderr; 130 after Ctrl-C.
 
     Raises
     ------
@@ -57,11 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has gone; without this the interpreter complains once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
+    # Whoever runs a command has no use for a traceback; --debug shows it.
+    except Exception as error:
         if debug:
             raise
         complain(_explain(error))
-        return _BAD_INPUT
+        return _FAILED
     return 0
 
 
@@ -70,4 +73,6 @@ def _explain(error: BaseException) -> str:
         return f"{error.name} is needed for this and is not installed: pip install 'seqregen[frames]'."
     if isinstance(error, MemoryError):
         return f"there is not enough memory: {error}"
-    return str(error) or type(error).__name__
+    if isinstance(error, _FORESEEN):
+        return str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error} (--debug shows where in the code it arises)"

@@ -37,7 +37,12 @@ _REGENERATOR: _Options = (
 _SASREC: _Options = (
     ("loss", LOSSES, "training loss (default sampled_softmax; bce is the published one, and weaker)"),
     ("n_negatives", int, "negative items (default: 4096 for sampled_softmax, 256 for gbce, else 1)"),
-    ("negative_sampling", NEGATIVE_SAMPLING, "default auto: those of the batch for sampled_softmax, else uniform ones"),
+    (
+        "negative_sampling",
+        NEGATIVE_SAMPLING,
+        "default auto: by popularity for sampled_softmax, else uniform; where --negatives is not given either, "
+        "sampled_softmax sums over all of up to 4096 items instead",
+    ),
     ("embedding_dim", int, "size of item vectors and states (default 64)"),
     ("n_layers", int, "Transformer layers (default 2)"),
     ("n_heads", int, "attention heads; must divide the size (default 2)"),

@@ -9,6 +9,8 @@ import torch
 
 __all__ = ["resolve_device", "with_network_on_cpu"]
 
+_ADVICE = "use 'auto', 'cpu', 'cuda' or 'cuda:<number>'"
+
 
 def resolve_device(device: str | torch.device) -> torch.device:
     """The torch device that a ``device`` parameter asks for.
@@ -16,7 +18,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Parameters
     ----------
     device : str or torch.device
-        "auto" stands for CUDA where there is one, else the CPU; anything else is torch's own name.
+        "auto" stands for CUDA where there is one, else the CPU; else "cpu", "cuda" or "cuda:<number>". The other
+        devices of torch lack operations that are needed here, such as sums in double precision.
 
     Returns
     -------
@@ -25,7 +28,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     ValueError
-        The name means nothing to torch, or the device is not on this machine.
+        The device is neither a CPU nor a CUDA device, or is not on this machine.
 
     Examples
     --------
@@ -38,7 +41,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
-        raise ValueError(f"device={device!r} is not a device; use 'auto', 'cpu', 'cuda' or 'cuda:<number>'.") from None
+        raise ValueError(f"device={device!r} is not a device; {_ADVICE}.") from None
+    if chosen.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={device!r} is not supported; {_ADVICE}.")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r} was asked for, but no CUDA device is available; use device='auto'.")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
