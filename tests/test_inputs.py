@@ -110,6 +110,13 @@ def test_two_dimensional_arrays_are_rows_of_equal_length(array):
     assert [row.tolist() for row in dataset] == array.tolist()
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_matrices_are_arrays():
+    assert check_sequences(np.matrix([[1, 2], [3, 4]])).to_lists() == [[1, 2], [3, 4]]
+    with pytest.raises(ValueError, match=r"y must be one-dimensional, one label each; got shape \(1, 2\)"):
+        encode_targets(np.matrix([[1, 2]]), np.array([1, 2]), 2)
+
+
 def test_fixed_size_lists():
     assert check_sequences(pl.Series([[1, 2], [3, 4]], dtype=pl.Array(pl.Int16, 2))).to_lists() == [[1, 2], [3, 4]]
     fixed = pa.array([[1, 2], [3, 4], [5, 6]], pa.list_(pa.int32(), 2))
@@ -315,6 +322,13 @@ def test_targets_of_which_none_is_known_are_warned_of():
     with pytest.warns(UserWarning, match=message) as caught:
         assert encode_targets(["1", "2"], np.array([1, 2, 3]), 2).tolist() == [0, 0]
     assert caught[0].filename == __file__
+
+
+def test_true_is_not_the_item_1():
+    with pytest.warns(UnseenItemsWarning, match=r"not seen in fit \(True\)"):
+        assert check_sequences([[True]], vocabulary=[1, 2]).to_lists() == [[]]
+    with pytest.warns(UserWarning, match="none of the 1 label"):
+        assert encode_targets([True], np.array([1, 2]), 1).tolist() == [0]
 
 
 def test_targets_that_do_not_fit():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 
 import numpy as np
 import pandas as pd
@@ -211,6 +212,21 @@ def test_labels_that_cannot_be_items(labels, position, message):
 def test_arrays_that_cannot_be_items(labels, message):
     with pytest.raises(ValueError, match=message):
         as_label_array(labels)
+
+
+def test_booleans_are_no_numbers():
+    for numbers in (np.array([0, 1]), np.array([0.0, 1.0]), np.array([1, 2**70], dtype=object)):
+        assert encode_labels(as_label_array([True, False]), numbers).tolist() == [0, 0]
+        assert encode_labels(numbers, as_label_array([False, True])).tolist() == [0, 0]
+    assert encode_labels(as_label_array([True]), np.array([False, True])).tolist() == [2]
+
+
+def test_decimals_that_are_no_numbers_are_missing():
+    numbers = [decimal.Decimal("1.5"), decimal.Decimal("NaN")]
+    with pytest.raises(LabelError, match=r"the item is missing \(Decimal\('NaN'\)\)") as caught:
+        as_label_array(numbers)
+    assert caught.value.position == 1
+    assert as_label_array(numbers[:1]).tolist() == numbers[:1]
 
 
 def test_dates_are_labels_like_any_other():

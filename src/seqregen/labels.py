@@ -269,6 +269,9 @@ def _hashable(values: np.ndarray) -> np.ndarray:
             hash(value)
         except TypeError:
             raise LabelError(f"the item {value!r} is not hashable", position, TypeError) from None
+        if value != value:
+            # As Decimal("NaN") is not: no two of it would be one item.
+            raise LabelError(f"the item is missing ({value!r})", position)
     return values
 
 
@@ -345,7 +348,7 @@ def encode_labels(labels: np.ndarray, vocabulary: np.ndarray) -> np.ndarray:
     int64 ndarray of shape (n_labels,)
         1-based codes, 0 where a label is not in the vocabulary.
     """
-    if len(labels) == 0 or len(vocabulary) == 0:
+    if len(labels) == 0 or len(vocabulary) == 0 or _are_booleans(labels) != _are_booleans(vocabulary):
         return np.zeros(len(labels), dtype=np.int64)
     if "O" in (labels.dtype.kind, vocabulary.dtype.kind):
         code = {label: position + 1 for position, label in enumerate(vocabulary.tolist())}
@@ -363,6 +366,11 @@ def encode_labels(labels: np.ndarray, vocabulary: np.ndarray) -> np.ndarray:
             codes[block] = table[np.where((part >= lowest) & (part < lowest + width), part - lowest, width)]
         return codes
     return _search_numbers(labels, vocabulary)
+
+
+def _are_booleans(labels: np.ndarray) -> bool:
+    """Whether labels, all of one kind, are booleans: to Python True is 1, as an item it is not."""
+    return isinstance(labels[0], (bool, np.bool_))
 
 
 def _search_numbers(labels: np.ndarray, vocabulary: np.ndarray) -> np.ndarray:

@@ -169,6 +169,18 @@ def test_labels_that_would_not_come_back_are_refused(tmp_path, label):
     assert os.listdir(tmp_path) == []
 
 
+def test_broken_unicode_is_refused_and_leaves_nothing_behind(tmp_path):
+    items = SequenceDataset.from_sequences([["a", "\ud800"]])
+    users = SequenceDataset.from_sequences([["a"]]).replace(users=np.array(["\ud800"], dtype=object))
+    for dataset, what in ((items, "item"), (users, "user")):
+        message = rf"the {what} '\\ud800' cannot be written: it is no valid Unicode .*; use other labels"
+        with pytest.raises(ValueError, match=message):
+            write_text(dataset, tmp_path / "data.txt")
+        with pytest.raises(ValueError, match=message):
+            to_recbole(dataset, tmp_path / "new", "shop")
+    assert os.listdir(tmp_path) == []
+
+
 def test_the_old_file_survives_a_full_disk(tmp_path, monkeypatch):
     path = tmp_path / "data.txt"
     write_text(SequenceDataset.from_sequences([[1, 2]]), path)

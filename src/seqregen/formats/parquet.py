@@ -101,14 +101,21 @@ def _to_arrow(values: np.ndarray, name: str) -> Any:
                 f"{name} cannot be written to Parquet: the label {bad!r} is of type {type(bad).__name__}; "
                 "integers, floats, strings and booleans can be, so use str(label)."
             )
-    elif values.dtype.kind == "M" and np.datetime_data(values.dtype)[0] not in ("D", "s", "ms", "us", "ns"):
-        raise ValueError(f"{name} of dtype {values.dtype} cannot be written to Parquet; use datetime64[s].")
+    elif values.dtype.kind in "mM" and not _has_arrow_unit(values.dtype):
+        nearest = f"{'datetime' if values.dtype.kind == 'M' else 'timedelta'}64[s]"
+        raise ValueError(f"{name} of dtype {values.dtype} cannot be written to Parquet; use {nearest}.")
     elif values.dtype.kind not in "iufbmMU":
         raise ValueError(f"{name} of dtype {values.dtype} cannot be written to Parquet; use astype(object).")
     try:
-        return pa.array(values)
+        # Arrow knows numbers in the machine's own order of bytes alone.
+        return pa.array(values.astype(values.dtype.newbyteorder("="), copy=False))
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError) as error:
         raise ValueError(f"{name} cannot be written to Parquet: {_why_not(values, error)}") from error
+
+
+def _has_arrow_unit(dtype: np.dtype) -> bool:
+    unit, count = np.datetime_data(dtype)
+    return count == 1 and (unit in ("s", "ms", "us", "ns") or (unit == "D" and dtype.kind == "M"))
 
 
 def _why_not(values: np.ndarray, error: Exception) -> str:

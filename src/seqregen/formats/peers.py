@@ -11,7 +11,7 @@ import numpy as np
 from ..files import write_aside
 from ..ragged import position_in_row, row_of_position
 from ..sequences import SequenceDataset
-from .text import times_as_numbers, user_tokens
+from .text import as_texts, times_as_numbers, user_tokens
 
 __all__ = ["to_recbole", "to_rectools"]
 
@@ -41,7 +41,7 @@ def to_recbole(dataset: SequenceDataset, directory: str | os.PathLike, name: str
     Raises
     ------
     ValueError
-        A label is empty or holds a tab or a line break.
+        A label is empty, holds a tab or a line break, or is no valid Unicode.
     """
     items = _tokens(dataset.vocabulary, "the item")[dataset.items - 1]
     users = _tokens(user_tokens(dataset), "the user")[row_of_position(dataset.offsets)]
@@ -66,7 +66,7 @@ def _numbers(values: np.ndarray) -> np.ndarray:
 
 
 def _tokens(labels: np.ndarray, what: str) -> np.ndarray:
-    texts = [str(label) for label in labels.tolist()]
+    texts = as_texts(labels, what)
     for text in texts:
         if not text or any(character in text for character in "\t\n\r"):
             raise ValueError(

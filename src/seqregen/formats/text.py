@@ -16,7 +16,7 @@ from ..labels import build_vocabulary, is_missing
 from ..ragged import offsets_from_lengths
 from ..sequences import SequenceDataset
 
-__all__ = ["read_text", "times_as_numbers", "user_tokens", "write_text"]
+__all__ = ["as_texts", "read_text", "times_as_numbers", "user_tokens", "write_text"]
 
 _BAR = ord("|")
 _MINUS = ord("-")
@@ -241,7 +241,7 @@ def write_text(dataset: SequenceDataset, path: str | os.PathLike) -> None:
     Raises
     ------
     ValueError
-        A label is empty or holds white space or ``|``.
+        A label is empty, holds white space or ``|``, or is no valid Unicode.
     """
     items = _texts(dataset.vocabulary, "the item")[dataset.items - 1]
     times = times_as_numbers(dataset)
@@ -286,8 +286,21 @@ def times_as_numbers(dataset: SequenceDataset) -> np.ndarray | None:
     return times.astype("datetime64[ns]").astype(np.int64) / 1e9
 
 
+def as_texts(labels: np.ndarray, what: str) -> list[Any]:
+    """Labels as texts that can be written; ``what`` is what the message calls one that cannot."""
+    texts = [str(label) for label in labels.tolist()]
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{what} {text!r} cannot be written: it is no valid Unicode ({error.reason}); use other labels."
+            ) from None
+    return texts
+
+
 def _texts(labels: np.ndarray, what: str) -> np.ndarray:
-    texts: list[Any] = [str(label) for label in labels.tolist()]
+    texts = as_texts(labels, what)
     for text in texts:
         if not text or "|" in text or len(text.split()) != 1 or text.strip() != text:
             raise ValueError(
