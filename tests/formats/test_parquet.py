@@ -112,6 +112,7 @@ def test_columns_that_parquet_cannot_hold_are_refused(data, tmp_path):
         data.replace(timestamps=np.zeros(3, "datetime64[25s]")).to_parquet(tmp_path / "data.parquet")
     with pytest.raises(ValueError, match="domains of dtype complex128"):
         data.replace(domains=np.zeros(3, complex)).to_parquet(tmp_path / "data.parquet")
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("dtype", [">i8", "<i8", ">f4", ">M8[s]", ">m8[ms]"])
@@ -119,7 +120,6 @@ def test_columns_of_either_order_of_bytes_come_back(tmp_path, dtype):
     dataset = SequenceDataset.from_sequences([["a", "b"]]).replace(timestamps=np.array([1, 2]).astype(dtype))
     dataset.to_parquet(tmp_path / "data.parquet")
     assert SequenceDataset.read_parquet(tmp_path / "data.parquet") == dataset
-    assert os.listdir(tmp_path) == []
 
 
 # Files that others wrote
