@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from decimal import Decimal
+from fractions import Fraction
 
 import joblib
 import numpy as np
@@ -383,6 +385,28 @@ def test_whole_numbers_of_any_kind_are_codes():
     data = SequenceDataset([1.0, 2.0], np.array([0, 2], dtype=object), [5, 6], validation=[np.uint8(1)])
     assert (data.items.dtype, data.offsets.dtype, data.validation.dtype) == (np.int64,) * 3
     assert data.to_lists() == [[5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("weights", "place"),
+    [
+        ([0.5, None], "None at position 1"),
+        (np.array([0.5, 1j]), r".*0\.5.* at position 0"),
+        (np.array(["2020", "2021"], dtype="datetime64[us]"), ".*2020.* at position 0"),
+        (np.array([1, 2], dtype="timedelta64[s]"), ".*1.* at position 0"),
+        (["0.5", "1"], ".*'0.5'.* at position 0"),
+    ],
+    ids=["None", "complex", "datetime", "timedelta", "text"],
+)
+def test_weights_that_are_no_numbers_are_refused(weights, place):
+    with pytest.raises(ValueError, match=rf"weights must hold numbers; got {place}"):
+        SequenceDataset([1, 1], [0, 2], ["a"], weights=weights)
+
+
+def test_numbers_of_any_kind_are_weights():
+    weights = np.array([1, 0.5, np.int8(3), Fraction(1, 4), Decimal("0.25"), True], dtype=object)
+    dataset = SequenceDataset([1] * 6, [0, 6], ["a"], weights=weights)
+    assert dataset.weights.tolist() == [1, 0.5, 3, 0.25, 0.25, 1]
 
 
 def test_labels_that_are_tuples_stay_one_column(data):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import IntEnum
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -143,7 +145,17 @@ def _as_column(name: str, values: Any) -> np.ndarray:
             raise ValueError(f"{name} cannot be read at position {error.position}: {error.message}.") from None
     if dtype is None or array.dtype == dtype:
         return array
-    return array.astype(dtype) if dtype == np.float32 else _exact_integers(name, array, dtype)
+    return _as_floats(name, array, dtype) if dtype == np.float32 else _exact_integers(name, array, dtype)
+
+
+def _as_floats(name: str, values: np.ndarray, dtype: Any) -> np.ndarray:
+    """Real numbers of any kind in a float dtype; a cast alone would count the microseconds of a time."""
+    if values.dtype.kind not in "iufb":
+        flat = values.ravel().tolist()
+        wrong = next((place for place, value in enumerate(flat) if not isinstance(value, (Real, Decimal))), None)
+        if wrong is not None:
+            raise ValueError(f"{name} must hold numbers; got {values.flat[wrong]!r} {_unit(name)} {wrong}.")
+    return values.astype(dtype)
 
 
 def _exact_integers(name: str, values: np.ndarray, dtype: Any) -> np.ndarray:

@@ -195,6 +195,19 @@ def test_times_as_text_are_refused(make):
         from_frame(make({**BASE, "time": ["2020", "2021", "2022"]}))
 
 
+@over_libraries
+@pytest.mark.parametrize("weights", [["0.5", "1", "2"], [datetime.datetime(2020, 1, day) for day in (1, 2, 3)]])
+def test_weights_that_are_no_numbers_are_refused(make, weights):
+    with pytest.raises(ValueError, match=r"row 0 .*: the column 'weight' must hold numbers; it holds"):
+        from_frame(make({**BASE, "weight": weights}))
+
+
+@over_libraries
+def test_missing_weights_are_placed(make):
+    with pytest.raises(ValueError, match=r"row 1 .*, column 'weight': .*missing"):
+        from_frame(make({**BASE, "position": [0, 1, 2], "weight": [0.5, None, 1]}))
+
+
 def test_what_is_no_frame_is_refused():
     with pytest.raises(TypeError, match="expected a pandas, polars or pyarrow frame of interactions; got list"):
         from_frame([[1, 2]])

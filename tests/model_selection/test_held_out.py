@@ -104,6 +104,14 @@ def test_hold_out_last_keeps_rows_of_one_item():
     assert data.validation is None
 
 
+def test_hold_out_last_reads_lists():
+    held_out = hold_out_last([[1, 2, 3], [2]])
+    assert held_out.to_lists() == [[1, 2], [2]]
+    assert held_out.validation.tolist() == [3, 0]
+    with pytest.raises(ValueError, match="sequences must hold one sequence of items a row; row 0 is"):
+        hold_out_last([1, 2, 3])
+
+
 def test_unknown_targets_grow_the_vocabulary_behind_it():
     X = SequenceDataset.from_sequences([["b", "a"], ["c"], []])
     data = append_targets(X, ["z", "a", "y"])

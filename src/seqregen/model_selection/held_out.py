@@ -78,7 +78,7 @@ def leave_one_out(sequences: Any, *, validation: bool = False) -> tuple[Sequence
     return histories, dataset.vocabulary[codes - 1]
 
 
-def hold_out_last(sequences: SequenceDataset) -> SequenceDataset:
+def hold_out_last(sequences: Any) -> SequenceDataset:
     """Move each row's last item into ``validation``, where early stopping alone reads it.
 
     What a recommender does that is given original rows and no validation items. Rows of one item keep it and
@@ -86,7 +86,7 @@ def hold_out_last(sequences: SequenceDataset) -> SequenceDataset:
 
     Parameters
     ----------
-    sequences : SequenceDataset
+    sequences : array-like of sequences, or SequenceDataset
         Original rows. A dataset that has validation items already is returned as it is.
 
     Returns
@@ -101,16 +101,16 @@ def hold_out_last(sequences: SequenceDataset) -> SequenceDataset:
 
     Examples
     --------
-    >>> from seqregen import SequenceDataset
     >>> from seqregen.model_selection import hold_out_last
-    >>> rows = hold_out_last(SequenceDataset.from_sequences([[7, 8, 9], [8], []]))
+    >>> rows = hold_out_last([[7, 8, 9], [8], []])
     >>> rows.to_lists(), rows.validation.tolist()
     ([[7, 8], [8], []], [3, 0, 0])
     """
-    if sequences.validation is not None:
-        return sequences
-    _require_original_rows(sequences)
-    return _last_into_validation(sequences, sequences.lengths > 1)
+    dataset = check_sequences(sequences, name="sequences")
+    if dataset.validation is not None:
+        return dataset
+    _require_original_rows(dataset)
+    return _last_into_validation(dataset, dataset.lengths > 1)
 
 
 def append_targets(X: Any, y: Any) -> SequenceDataset:
