@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_choice", "check_integer", "check_real", "draw_seed", "remember_columns"]
+__all__ = ["check_choice", "check_flag", "check_integer", "check_real", "draw_seed", "remember_columns", "require_flag"]
 
 
 def check_integer(owner: Any, name: str, minimum: int, *, none: bool = False) -> None:
@@ -47,6 +47,20 @@ def check_choice(owner: Any, name: str, choices: Iterable) -> None:
     value, choices = getattr(owner, name), list(choices)
     if not any(value is choice or (isinstance(value, type(choice)) and value == choice) for choice in choices):
         raise ValueError(f"{_place(owner, name)} must be one of {', '.join(map(repr, choices))}; got {value!r}.")
+
+
+def check_flag(owner: Any, name: str, *, number: bool = False) -> None:
+    """Refuse a parameter that is neither True nor False (nor an integer >= 0, where ``number`` allows it)."""
+    value = getattr(owner, name)
+    if number and isinstance(value, (int, np.integer)) and value >= 0:
+        return
+    require_flag(_place(owner, name), value, "True, False or an integer >= 0" if number else "True or False")
+
+
+def require_flag(name: str, value: Any, needed: str = "True or False") -> None:
+    """Refuse an argument that is neither True nor False: every text is true to Python."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be {needed}; got {value!r}.")
 
 
 def draw_seed(random_state: Any) -> int:

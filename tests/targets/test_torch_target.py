@@ -260,12 +260,27 @@ class TestParameters:
             (lambda: small(Recurrent(N_ITEMS), module__width=3), "module__width cannot be given to a Recurrent"),
             (lambda: small(Recurrent, padding="middle"), "padding must be one of 'right', 'left'"),
             (lambda: small(Recurrent, output="all"), "output must be one of 'positions', 'last'"),
+            (lambda: small(Recurrent, refit="no"), "TorchTarget: refit must be True or False; got 'no'"),
+            (lambda: small(Recurrent, refit=1), "refit must be True or False; got 1"),
+            (lambda: small(Recurrent, verbose="no"), "verbose must be True, False or an integer >= 0; got 'no'"),
             (lambda: small(Recurrent, item_table=3), "item_table must be None, or the path"),
         ],
     )
     def test_wrong_ones_are_refused(self, sequences, make, message):
         with pytest.raises(ValueError, match=message):
             make().fit(sequences)
+
+    def test_flags_may_be_numpys_and_verbosity_a_number(self, sequences):
+        small(refit=np.False_, verbose=0, max_epochs=1).fit(sequences)
+
+    @pytest.mark.parametrize("exclude_history", ["no", None, 0])
+    def test_what_is_no_flag_is_refused(self, sequences, exclude_history):
+        model = small(max_epochs=1).fit(sequences)
+        X, y = leave_one_out(sequences)
+        with pytest.raises(ValueError, match="exclude_history must be True or False; got"):
+            model.predict(X, exclude_history=exclude_history)
+        with pytest.raises(ValueError, match="exclude_history must be True or False; got"):
+            model.rank(X, y, exclude_history=exclude_history)
 
     @pytest.mark.parametrize(
         ("module", "message"),
@@ -410,6 +425,19 @@ class TestWrongModules:
             ValueError, match=r"cannot read a row of max_length=\d+ items: IndexError: .* lower max_len"
         ):
             small(Short, item_table="items").fit(sequences)
+
+    def test_a_table_without_a_row_for_padding_is_told(self, sequences):
+        message = r"Recurrent cannot read the item code 24 .* needs 25 rows; its table 'items' has 24 rows\. Make it"
+        with pytest.raises(ValueError, match=message):
+            small(Recurrent(N_ITEMS - 1)).fit(sequences)
+
+    def test_an_index_that_is_wrong_for_another_reason_is_left_as_it_is(self, sequences):
+        class Wrong(Recurrent):
+            def forward(self, items):
+                return super().forward(items)[[9, 9, 9]]
+
+        with pytest.raises(IndexError, match="out of bounds"):
+            small(Wrong).fit(sequences)
 
     def test_what_cannot_be_made_of_the_number_of_items_is_told(self, sequences):
         with pytest.raises(TypeError, match=r"cannot be made with n_items=24: .*module=lambda n_items"):

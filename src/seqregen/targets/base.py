@@ -17,7 +17,7 @@ from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences, check_weights, require_two_items
 from ..model_selection import append_validation, hold_out_last
 from ..nn import initialize, product, seeded_torch
-from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
+from ..parameters import check_choice, check_flag, check_integer, check_real, draw_seed, remember_columns
 from ..sequences import SequenceDataset
 from ..training import (
     LOSSES,
@@ -173,6 +173,9 @@ class SequentialRecommender(Ranker):
         check_real(self, "learning_rate", 0, open_low=True)
         check_real(self, "weight_decay", 0)
         check_real(self, "average_decay", 0, 1, open_high=True)
+        check_flag(self, "refit")
+        # A number is how much to say, as elsewhere in scikit-learn.
+        check_flag(self, "verbose", number=True)
 
     # Learning
 

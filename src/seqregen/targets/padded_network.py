@@ -171,6 +171,21 @@ class PaddedNetwork(NextItemNetwork):
                 f"{error}. Give its positions that many places, or lower max_length."
             ) from error
 
+    def _try_codes(self, codes: Tensor) -> Tensor:
+        """States of a new module after rows that hold the largest item code, which its table may lack."""
+        try:
+            return self._call(codes)
+        except IndexError as error:
+            self._call(torch.ones_like(codes))
+            assert isinstance(self._item_table, ItemTable)
+            needed = self.n_items + 1
+            found = "" if self._item_table.first else f"; its table {self._item_table.path!r} has {self.n_items} rows"
+            raise ValueError(
+                f"{self._name} cannot read the item code {self.n_items} (IndexError: {error}). Codes are 1 to n_items="
+                f"{self.n_items}, and 0 is the padding's, so a table that is looked up by them needs {needed} rows"
+                f"{found}. Make it with n_items + 1 rows; or look codes - 1 up, if it has none for the padding."
+            ) from error
+
     @torch.no_grad()
     def _try_out(self) -> None:
         """Call a new module on three small rows, so that what can never work is said before training."""
@@ -178,7 +193,7 @@ class PaddedNetwork(NextItemNetwork):
         codes = torch.ones(3, length, dtype=torch.int64)
         codes[1, -1] = self.n_items
         self.module.eval()
-        table, states = self.item_table(), self._call(codes)
+        table, states = self.item_table(), self._try_codes(codes)
         self._try_longest()
         if table.dtype != states.dtype or table.dtype not in (torch.float32, torch.float64):
             raise ValueError(

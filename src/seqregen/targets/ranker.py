@@ -14,6 +14,7 @@ from torch import Tensor
 from ..inputs import check_sequences, encode_targets
 from ..metrics import ndcg_at_k
 from ..metrics.full_ranking import rank_targets_in_blocks, top_items_in_blocks
+from ..parameters import require_flag
 from ..sequences import SequenceDataset
 
 __all__ = ["ROWS_AT_ONCE", "Ranker", "ScoreBlock"]
@@ -63,6 +64,7 @@ class Ranker(BaseEstimator, metaclass=ABCMeta):
         ndarray of shape (n_original, k)
             Item labels, best first.
         """
+        require_flag("exclude_history", exclude_history)
         histories = self._histories(X)
         n_items = len(self.vocabulary_)
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= n_items:
@@ -86,12 +88,13 @@ class Ranker(BaseEstimator, metaclass=ABCMeta):
         y : array-like of shape (n_original,)
             Labels of the next items.
         exclude_history : bool, default=True
-            Whether items of the history compete.
+            Leave items that are in the history out of the ranking.
 
         Returns
         -------
         int64 ndarray of shape (n_original,)
         """
+        require_flag("exclude_history", exclude_history)
         histories = self._histories(X)
         targets = encode_targets(y, self.vocabulary_, len(histories))
         return rank_targets_in_blocks(
