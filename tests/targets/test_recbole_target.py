@@ -55,6 +55,13 @@ def test_every_model_trains_ranks_repeats_and_pickles(held_out, name):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).decision_function(X), scores)
 
 
+@pytest.mark.parametrize("name", ["SASRecCPR", "GRU4RecCPR"])
+def test_more_candidates_than_items_are_told(held_out, name):
+    message = rf"RecBole's {name} cannot compute its loss for a vocabulary of 24 items, .*: selected index k out of "
+    with pytest.raises(ValueError, match=message + r"range.*No number in reranker_CAN_NUM=.*100.* may be above 24\."):
+        make(name, config={}).fit(held_out[0])
+
+
 @pytest.mark.parametrize(
     ("name", "loss", "n_negatives", "config"),
     [
@@ -262,7 +269,8 @@ def test_parameters_reach_the_model(held_out):
         ({"model": "SasRec"}, ValueError, "BERT4Rec.*SASRec.*TransRec; got 'SasRec'"),
         ({"model": 3}, ValueError, "a class or one of"),
         ({"model": dict}, TypeError, "SequentialRecommender; got the class builtins.dict"),
-        ({"model": "GRU4RecKG"}, ValueError, "GRU4RecKG cannot be trained on sequences alone: it reads a knowledge"),
+        ({"model": "GRU4RecKG"}, ValueError, "GRU4RecKG cannot be trained on batches of sequences alone: it reads a kno"),
+        ({"model": "FEARec"}, ValueError, "FEARec cannot be trained .* looks other rows up in RecBole's own data set"),
         ({"config": [1]}, TypeError, "config must be a dict"),
         ({"config": {"learning_rate": 1, "epochs": 3}}, ValueError, "learning_rate -> learning_rate, epochs -> max_ep"),
         ({"config": {"loss_type": "XY"}}, ValueError, "RecBole's SASRec refuses its settings: .*BPR"),

@@ -34,12 +34,13 @@ _HOW_TO_INSTALL = (
     'pip install "seqregen[recbole]", which brings the rest, then pip install --no-deps recbole.'
 )
 
-# Models that need more than sequences of items, and what that is.
+# Models that need more than sequences of items in batches, and what that is.
 _UNSUPPORTED = {
     "DIEN": "it scores one item at a time, from features of items",
     "DIN": "it scores one item at a time, from features of items",
     "FDSA": "it reads features of items",
-    "FEARec": "it draws from a table of all padded prefixes in every step",
+    "FEARec": "its loss looks other rows up in RecBole's own data set, a table of all padded prefixes, which is not "
+    "made here",
     "GRU4RecF": "it reads features of items",
     "GRU4RecKG": "it reads a knowledge graph",
     "KSR": "it reads a knowledge graph",
@@ -145,7 +146,7 @@ def find_model(model: Any) -> type:
     else:
         name = model
     if isinstance(name, str) and name in _UNSUPPORTED:
-        raise ValueError(f"RecBole's {name} cannot be trained on sequences alone: {_UNSUPPORTED[name]}.")
+        raise ValueError(f"RecBole's {name} cannot be trained on batches of sequences alone: {_UNSUPPORTED[name]}.")
     if inspect.isclass(model):
         return model
     if not isinstance(model, str) or model not in names:

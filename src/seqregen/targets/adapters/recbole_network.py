@@ -77,9 +77,25 @@ class RecBoleNetwork(NextItemNetwork):
             negatives = self._negatives(batch.targets, n_negatives, random)
             interaction = interaction.repeat(n_negatives)
             interaction.interaction[self.settings["NEG_PREFIX"] + self.settings["ITEM_ID_FIELD"]] = negatives
-        loss = self.model.calculate_loss(interaction)
+        try:
+            loss = self.model.calculate_loss(interaction)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            raise self._failed(error) from error
         # Some losses are tuples of terms, some have one dimension too many.
         return torch.stack([part.sum() for part in loss]).sum() if isinstance(loss, tuple) else loss.sum()
+
+    def _failed(self, error: Exception) -> ValueError:
+        """RecBole's complaint in the loss, with what the user can look at."""
+        candidates, advice = self.settings["reranker_CAN_NUM"], ""
+        if candidates is not None:
+            advice = f" No number in reranker_CAN_NUM={candidates!r} may be above {self.n_items}."
+        return ValueError(
+            f"RecBole's {self.model_class.__name__} cannot compute its loss for a vocabulary of {self.n_items} items, "
+            f"read in rows of max_length={self.settings['MAX_ITEM_LIST_LENGTH']}: {type(error).__name__}: {error}. "
+            f"Its settings, given as config, may be too large for the data.{advice}"
+        )
 
     def _negatives(self, targets: Tensor, n_negatives: int, random: np.random.Generator) -> Tensor:
         """Uniform among the items other than the target, as RecBole draws them: n_negatives x rows, flat."""

@@ -38,7 +38,8 @@ class RecBoleTarget(SequentialRecommender):
     ----------
     model : str or class, default="SASRec"
         Name of a class in ``recbole.model.sequential_recommender``, or a class derived from RecBole's
-        ``SequentialRecommender``. Models that read features of items or a knowledge graph are refused.
+        ``SequentialRecommender``. Models that read features of items or a knowledge graph are refused, and so is
+        FEARec, whose loss looks rows up in RecBole's own data set.
     config : dict, optional
         RecBole's settings of the model, such as ``{"hidden_size": 128, "loss_type": "BPR"}``; RecBole's defaults
         stand for the rest. What RecBole's trainer would read is given by the parameters below.
@@ -92,7 +93,7 @@ class RecBoleTarget(SequentialRecommender):
     ImportError
         In fit: RecBole is not there.
     ValueError
-        In fit: there is no such model, or RecBole refuses the settings.
+        In fit: there is no such model, RecBole refuses the settings, or the model's loss fails on these data.
 
     Examples
     --------
