@@ -42,7 +42,7 @@ _FRONT_VARIANTS = {
     "constant": "the same, all but mined rows weighing 0.5",
     "personalized_reference": "the same, DR4SR+ as published",
     "personalized": "the same, DR4SR+",
-    "taught": "original + rows continued by a SASRec under the softmax",
+    "taught": "original + rows continued by a SASRec under the softmax, weight 1",
     "taught_ensemble": "original + rows continued by SASRec and FMLP under the softmax, weight 0.3",
 }
 

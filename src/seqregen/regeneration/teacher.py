@@ -36,9 +36,9 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     teacher : recommender, optional
         Anything that trains on a SequenceDataset and has ``score_blocks``: the targets and adapters of this library.
         Its scores are read as logarithms of probabilities, which the softmax losses make them. Default an
-        :class:`~seqregen.targets.Ensemble` of ``SASRec(refit=True)`` and ``FMLP(refit=True, patience=5)`` with the
-        last four parameters below. FMLP, the better of the two, takes most of the time; ``SASRec(refit=True)`` alone
-        is several times as fast, and enough for models under a weak loss.
+        :class:`~seqregen.targets.Ensemble` of ``SASRec(refit=True, patience=5)`` and ``FMLP(refit=True, patience=5)``
+        with the last four parameters below. FMLP, the better of the two, takes most of the time;
+        ``SASRec(refit=True)`` alone is several times as fast, and enough for models under a weak loss.
     n_items : int, default=10
         Items drawn behind each row.
     n_copies : int, default=1
@@ -166,14 +166,15 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
 
     def _default_teacher(self, seed: int) -> Ensemble:
         common = {
+            # FMLP takes most of the time, and is near its best early.
+            "patience": 5,
             "refit": True,
             "device": self.device,
             "random_state": seed,
             "checkpoint_dir": self.checkpoint_dir,
             "verbose": self.verbose,
         }
-        # FMLP takes most of the time, and is near its best early.
-        return Ensemble([SASRec(**common), FMLP(patience=5, **common)])
+        return Ensemble([SASRec(**common), FMLP(**common)])
 
     def transform(self, X: Any) -> SequenceDataset:
         """Add rows that continue the original ones.
