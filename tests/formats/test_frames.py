@@ -179,6 +179,15 @@ def test_a_missing_column_is_named():
         from_frame(pd.DataFrame(BASE), time="when")
 
 
+@pytest.mark.parametrize("column", ["time", "domain"])
+def test_a_position_alone_makes_no_missing_value_right(column):
+    # Logs often have a column of this name, which says where on a page an item stood.
+    frame = pd.DataFrame({**BASE, "domain": [1.0, 2.0, 3.0], "position": [2, 1, 0]})
+    frame.loc[1, column] = np.nan
+    with pytest.raises(ValueError, match=rf"row 1 .*, column '{column}': .*(missing|NaN)"):
+        from_frame(frame)
+
+
 def test_mixed_labels_are_placed():
     with pytest.raises(ValueError, match=r"row 2 .* column 'item': .*kind string, .*kind integer"):
         from_frame(pd.DataFrame({"user": [1, 1, 2], "item": pd.Series([1, 2, "a"], dtype=object)}))
@@ -205,7 +214,7 @@ def test_weights_that_are_no_numbers_are_refused(make, weights):
 @over_libraries
 def test_missing_weights_are_placed(make):
     with pytest.raises(ValueError, match=r"row 1 .*, column 'weight': .*missing"):
-        from_frame(make({**BASE, "position": [0, 1, 2], "weight": [0.5, None, 1]}))
+        from_frame(make({**BASE, "row": [0, 1, 2], "position": [0, 0, 0], "weight": [0.5, None, 1]}))
 
 
 def test_what_is_no_frame_is_refused():

@@ -50,8 +50,8 @@ def from_frame(
         interactions of one user at one time keep the order of the frame, and interactions that are equal
         in all columns are all kept. Columns named ``weight`` and ``domain`` are carried along.
 
-        Where there is a column ``position``, as :func:`to_frame` writes it, times and domains may be missing; a
-        user of whom a time is missing is then sorted by ``row``, if there is such a column, and ``position``.
+        Where there are columns ``row`` and ``position``, as :func:`to_frame` writes them, times and domains may be
+        missing; a user of whom a time is missing is then sorted by these two.
 
     Raises
     ------
@@ -83,12 +83,12 @@ def from_frame(
             raise ValueError(f"{name} has no column {column!r}; its columns are {', '.join(map(repr, names))}.")
     read = partial(_read, name, frame)
     users, user_numbers = _number_users(*read("user", user, encode_column))
-    nulls = "position" in names
+    nulls = {"row", "position"} <= set(names)
     times = None if time is None else read("time", time, partial(time_column, name=time, nulls=nulls))
     offsets = offsets_from_lengths(np.bincount(user_numbers, minlength=len(users)))
     keys = times
     if times is not None and nulls and missing_times(times).any():
-        places = [read(key, key, partial(time_column, name=key)) for key in ("position", "row") if key in names]
+        places = [read(key, key, partial(time_column, name=key)) for key in ("position", "row")]
         keys = _keys_beside_missing_times(times, places, user_numbers, len(users))
     order = _chronological_order(user_numbers, len(users), keys)
     del user_numbers, keys
