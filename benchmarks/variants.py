@@ -112,26 +112,17 @@ class RowMaker:
             | {"teacher": [deciding(member.get_params()) for member in members]},
         )
 
-    def expected(self, highest_rank: int) -> sr.SequenceDataset:
-        """Original rows, and of the added ones those whose last item a SASRec ranks so high after those before it."""
+    def expected(self) -> sr.SequenceDataset:
+        """Original rows, and of the added ones those that a SASRec expects."""
         rows = self.regenerated()
-        is_added = rows.origin != sr.Origin.ORIGINAL
-        added = rows[is_added]
-        fronts, last = sr.model_selection.leave_one_out(
-            sr.SequenceDataset(added.items, added.offsets, added.vocabulary)
-        )
-        teacher = self._teacher("SASRec").fit(self.original.replace(validation=None))
-        is_expected = teacher.rank(fronts, last) <= highest_rank
+        kept = sr.RankFilter(self._teacher("SASRec")).fit_transform(rows)
         self.notes["added_rows_kept"] = {
             origin.name.lower(): {
-                "kept": int(np.count_nonzero(is_expected & (added.origin == origin))),
-                "of": int(np.count_nonzero(added.origin == origin)),
+                name: int(np.count_nonzero(some.origin == origin)) for name, some in (("kept", kept), ("of", rows))
             }
             for origin in (sr.Origin.MINED, sr.Origin.REGENERATED)
         }
-        kept = ~is_added
-        kept[is_added] = is_expected
-        return rows[kept]
+        return kept
 
     def _teacher(self, model: str, patience: int = 20) -> sr.targets.SequentialRecommender:
         common = {"random_state": self.seed, "checkpoint_dir": self.cache / "checkpoints", "verbose": True}
@@ -274,7 +265,7 @@ VARIANTS: dict[str, Variant] = {
         lambda maker: maker.taught("taught_ensemble", ("SASRec", "FMLP"), patience=5, weight=0.3),
     ),
     # Rows that a recommender does not expect may be noise.
-    "expected": Variant("DR4SR, added rows among a SASRec's first 100", lambda maker: maker.expected(100)),
+    "expected": Variant("DR4SR, added rows among a SASRec's first 100", lambda maker: maker.expected()),
     "balanced": Variant("DR4SR, gate balanced", lambda maker: maker.regenerated("balanced", gate_balance_weight=1.0)),
     **{
         f"memories_{count}": Variant(

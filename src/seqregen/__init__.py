@@ -14,6 +14,7 @@ _LOCATIONS = {
     "PatternMiner": "mining",
     "DatasetRegenerator": "regeneration",
     "TeacherRegenerator": "regeneration",
+    "RankFilter": "regeneration",
     "DatasetPersonalizer": "personalization",
     "RegeneratedRecommender": "recommender",
 }

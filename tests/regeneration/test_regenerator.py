@@ -457,6 +457,7 @@ def test_the_reference_is_the_published_script(tiny):
         ({"include": ("original", "invented")}, "include must be a tuple of names"),
         ({"learning_rate": 0}, "learning_rate must be"),
         ({"device": "abacus"}, "is not a device"),
+        ({"deduplicate": "no"}, "deduplicate must be True or False"),
         ({"pretraining_loss": "mse"}, "DatasetRegenerator: pretraining_loss must be one of '"),
     ],
 )

@@ -17,7 +17,7 @@ from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences
 from ..mining import PatternMiner
 from ..nn import initialize
-from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
+from ..parameters import check_choice, check_flag, check_integer, check_real, draw_seed, remember_columns
 from ..sequences import Origin, SequenceDataset
 from ..training import LOSSES, TrainingPlan, resolve_device, train, with_network_on_cpu
 from ..training.checkpoints import CheckpointFile, check_checkpoint_dir, fingerprint
@@ -301,6 +301,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
             check_real(self, name, 0, open_low=True)
         for name in ("gate_entropy_weight", "gate_balance_weight"):
             check_real(self, name, 0)
+        check_flag(self, "deduplicate")
         check_choice(self, "schedule", ("constant", "cosine", "published"))
         check_choice(self, "batch_by", ("source", "pair"))
         check_choice(self, "candidates", ("source", "all"))

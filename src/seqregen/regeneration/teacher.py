@@ -8,14 +8,15 @@ import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from ..inputs import check_sequences, require_two_items
-from ..parameters import check_choice, check_integer, check_real, draw_seed, remember_columns
+from ..inputs import check_sequences
+from ..parameters import check_flag, check_integer, check_real, draw_seed
 from ..ragged import position_in_row
 from ..sequences import Origin, SequenceDataset
 from ..targets import FMLP, Ensemble, SASRec
 from ..training import resolve_device
 from ..training.checkpoints import check_checkpoint_dir
 from .continuing import DrawingSettings, continued
+from .originals import check_is_ranker, with_originals
 
 __all__ = ["TeacherRegenerator"]
 
@@ -119,15 +120,10 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         check_integer(self, "n_copies", 1)
         check_real(self, "temperature", 0, open_low=True)
         check_real(self, "weight", 0)
-        check_choice(self, "exclude_history", (True, False))
+        check_flag(self, "exclude_history")
         resolve_device(self.device)
         check_checkpoint_dir(self)
-        is_recommender = hasattr(self.teacher, "score_blocks") and not isinstance(self.teacher, type)
-        if self.teacher is not None and not is_recommender:
-            raise TypeError(
-                "TeacherRegenerator: teacher must be a recommender, an instance that has score_blocks, or None; got "
-                f"{self.teacher!r}."
-            )
+        check_is_ranker(self, "teacher", "score_blocks")
 
     def fit(self, X: Any, y: Any = None) -> TeacherRegenerator:
         """Train the teacher.
@@ -151,10 +147,7 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             No original row has two items.
         """
         self._check_parameters()
-        data = check_sequences(X, require_items=True)
-        remember_columns(self, X)
-        originals = data.originals().replace(validation=None, pairs=None)
-        require_two_items(self, originals, X)
+        data, originals = with_originals(self, X)
         training_seed, self.drawing_seed_ = (
             int(seed >> 1) for seed in np.random.SeedSequence(draw_seed(self.random_state)).generate_state(2)
         )

@@ -1,0 +1,30 @@
+"""What a recommender is trained on to regenerate: the original rows, without what is held out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..inputs import check_sequences, require_two_items
+from ..parameters import remember_columns
+from ..sequences import SequenceDataset
+
+__all__ = ["check_is_ranker", "with_originals"]
+
+
+def with_originals(owner: Any, X: Any) -> tuple[SequenceDataset, SequenceDataset]:
+    """The given rows as a dataset, and the original ones among them without validation items."""
+    data = check_sequences(X, require_items=True)
+    remember_columns(owner, X)
+    originals = data.originals().replace(validation=None, pairs=None)
+    require_two_items(owner, originals, X)
+    return data, originals
+
+
+def check_is_ranker(owner: Any, name: str, method: str) -> None:
+    """Refuse a parameter that is neither None nor a recommender with the method that is needed."""
+    value = getattr(owner, name)
+    if value is not None and (isinstance(value, type) or not hasattr(value, method)):
+        raise TypeError(
+            f"{type(owner).__name__}: {name} must be a recommender, an instance that has {method}, or None; got "
+            f"{value!r}."
+        )
