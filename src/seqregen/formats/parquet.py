@@ -16,12 +16,18 @@ from ..pairs import PatternPairs
 from ..ragged import offsets_from_lengths
 from ..sequences import SequenceDataset
 from .frames import LayoutError, convert_table, from_frame
+from .label_text import UnwritableLabelError, label_of, text_of
 from .seal import is_sealed, write_sealed
 
 __all__ = ["read_parquet", "to_parquet"]
 
 _KEY = b"seqregen"
-_VERSION = 1
+# 2 has labels as text.
+_VERSION = 2
+# What the metadata say in the place of a dtype of labels that are text.
+_AS_TEXT = "text"
+# What a column of objects may hold for Arrow to give it back as it was.
+_ARROW_LABELS = (str, int, float, bool, np.integer, np.floating, np.bool_, type(None))
 _NUMBER_COLUMNS = ("origin", "source", "memory", "free_steps")
 # A footer holds the vocabulary; pyarrow's own limit is made for smaller ones.
 _FOOTER_LIMIT = 2**31 - 1
@@ -40,10 +46,14 @@ def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
     Raises
     ------
     ValueError
-        Item labels, users, times or domains are neither numbers, strings, booleans nor times.
+        Item labels, users or domains are of a type that cannot be given back as it was (a class of your own, a time in
+        a named zone), or times of a unit that Arrow lacks.
 
     Notes
     -----
+    Labels that Arrow has no type for (tuples, bytes, dates, integers beyond 64 bits, strings and numbers together) are
+    written as JSON, see :func:`seqregen.formats.label_text.text_of`.
+
     Other readers find the columns ``items`` (lists of item labels), ``users``, ``timestamps``, ``weights``,
     ``domains`` (lists), ``origin``, ``source``, ``memory``, ``free_steps``, ``validation`` (an item label) and
     ``patterns`` (lists of pattern numbers), as far as the dataset has them. The vocabulary, the patterns and
@@ -53,15 +63,16 @@ def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
     import pyarrow as pa
 
     offsets = pa.array(dataset.offsets)
-    vocabulary = _to_arrow(dataset.vocabulary, "the vocabulary")
+    dtypes: dict[str, str] = {}
+    vocabulary = _labels_to_arrow(dataset.vocabulary, "vocabulary", dtypes)
     columns = {"items": pa.LargeListArray.from_arrays(offsets, vocabulary.take(pa.array(dataset.items - 1)))}
     for name in ("timestamps", "weights", "domains"):
         values = getattr(dataset, name)
         if values is not None:
-            columns[name] = pa.LargeListArray.from_arrays(offsets, _to_arrow(values, name))
+            columns[name] = pa.LargeListArray.from_arrays(offsets, _labels_to_arrow(values, name, dtypes))
     columns |= {name: pa.array(getattr(dataset, name)) for name in _NUMBER_COLUMNS if _has(dataset, name)}
     if dataset.users is not None:
-        columns["users"] = _to_arrow(dataset.users, "users")
+        columns["users"] = _labels_to_arrow(dataset.users, "users", dtypes)
     if dataset.validation is not None:
         held_out = pa.array(dataset.validation - 1, mask=dataset.validation == 0)
         columns["validation"] = vocabulary.take(held_out)
@@ -72,8 +83,8 @@ def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
         codes = pa.LargeListArray.from_arrays(pa.array(pairs.pattern_offsets), pa.array(pairs.pattern_items))
         tables["patterns"] = pa.table({"codes": codes})
     facts = {
-        "version": _VERSION,
-        "dtypes": {name: _dtype(dataset, name) for name in ("vocabulary", "users", "timestamps", "domains")},
+        "version": _VERSION if _AS_TEXT in dtypes.values() else 1,
+        "dtypes": dtypes,
         "tables": {name: _pack(table) for name, table in tables.items()},
     }
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
@@ -85,48 +96,49 @@ def _has(dataset: SequenceDataset, name: str) -> bool:
     return getattr(dataset, name) is not None
 
 
-def _dtype(dataset: SequenceDataset, name: str) -> str | None:
-    column = getattr(dataset, name)
-    return None if column is None else column.dtype.str
-
-
-def _to_arrow(values: np.ndarray, name: str) -> Any:
+def _labels_to_arrow(values: np.ndarray, name: str, dtypes: dict[str, str]) -> Any:
+    """A column, and in ``dtypes`` what it has to become again."""
     import pyarrow as pa
 
+    dtypes[name] = values.dtype.str
     if values.dtype == object:
-        allowed = (str, int, float, bool, np.integer, np.floating, np.bool_, type(None))
-        bad = next((value for value in values if not isinstance(value, allowed)), None)
-        if bad is not None:
-            raise ValueError(
-                f"{name} cannot be written to Parquet: the label {bad!r} is of type {type(bad).__name__}; "
-                "integers, floats, strings and booleans can be, so use str(label)."
-            )
-    elif values.dtype.kind in "mM" and not _has_arrow_unit(values.dtype):
+        try:
+            if all(isinstance(value, _ARROW_LABELS) for value in values.tolist()):
+                return pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
+            # Numbers and strings together, integers beyond 64 bits, strings that are no valid Unicode.
+            pass
+        dtypes[name] = _AS_TEXT
+        return _texts(values, name)
+    if values.dtype.kind in "mM" and not _has_arrow_unit(values.dtype):
         nearest = f"{'datetime' if values.dtype.kind == 'M' else 'timedelta'}64[s]"
         raise ValueError(f"{name} of dtype {values.dtype} cannot be written to Parquet; use {nearest}.")
-    elif values.dtype.kind not in "iufbmMU":
+    if values.dtype.kind not in "iufbmMU":
         raise ValueError(f"{name} of dtype {values.dtype} cannot be written to Parquet; use astype(object).")
     try:
         # Arrow knows numbers in the machine's own order of bytes alone.
         return pa.array(values.astype(values.dtype.newbyteorder("="), copy=False))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError) as error:
-        raise ValueError(f"{name} cannot be written to Parquet: {_why_not(values, error)}") from error
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name} of dtype {values.dtype} cannot be written to Parquet: the label {error.object!r} is no valid "
+            f"Unicode ({error.reason}); use astype(object)."
+        ) from error
+
+
+def _texts(values: np.ndarray, name: str) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.array([None if value is None else text_of(value) for value in values.tolist()], pa.string())
+    except UnwritableLabelError as error:
+        raise ValueError(
+            f"{name} cannot be written to Parquet: {error}, which cannot be given back as it was; use str(label)."
+        ) from None
 
 
 def _has_arrow_unit(dtype: np.dtype) -> bool:
     unit, count = np.datetime_data(dtype)
     return count == 1 and (unit in ("s", "ms", "us", "ns") or (unit == "D" and dtype.kind == "M"))
-
-
-def _why_not(values: np.ndarray, error: Exception) -> str:
-    """What pyarrow objects to, and what would be right."""
-    if isinstance(error, UnicodeEncodeError):
-        return f"the label {error.object!r} is no valid Unicode ({error.reason}); use other labels."
-    limits = np.iinfo(np.int64)
-    for value in values.tolist():
-        if isinstance(value, int) and not limits.min <= value <= limits.max:
-            return f"the integer {value} does not fit in 64 bits; use str(label)."
-    return f"{error}. Use labels of one kind."
 
 
 def _pack(table: Any) -> str:
@@ -283,6 +295,9 @@ def _codes(column: Any, vocabulary: np.ndarray, facts: dict) -> np.ndarray:
 
 
 def _to_numpy(column: Any, dtype: str) -> np.ndarray:
+    if dtype == _AS_TEXT:
+        labels = [None if text is None else label_of(text) for text in column.to_pylist()]
+        return np.fromiter(labels, dtype=object, count=len(labels))
     wanted = np.dtype(dtype)
     if wanted.kind == "O":
         values = column.to_pylist()

@@ -1,0 +1,101 @@
+"""Labels of kinds that Arrow has no column for, as text that gives back the very labels."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+__all__ = ["UnwritableLabelError", "label_of", "text_of"]
+
+
+class UnwritableLabelError(ValueError):
+    """A label that no text gives back."""
+
+
+def _from_parts(kind: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    def parts(value: Any) -> list:
+        described = [_described(part) for part in value]
+        # A set has no order, and its text must have one.
+        return described if kind is tuple else sorted(described, key=json.dumps)
+
+    return parts, lambda parts: kind(_restored(part) for part in parts)
+
+
+# Of each type, by its name in the text: what JSON can hold of a value, and how the value is made of that again.
+_KINDS: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    tuple: _from_parts(tuple),
+    frozenset: _from_parts(frozenset),
+    bytes: (lambda value: base64.b64encode(value).decode("ascii"), base64.b64decode),
+    datetime.datetime: (lambda value: value.isoformat(), datetime.datetime.fromisoformat),
+    datetime.date: (lambda value: value.isoformat(), datetime.date.fromisoformat),
+    datetime.time: (lambda value: value.isoformat(), datetime.time.fromisoformat),
+    datetime.timedelta: (
+        lambda value: [value.days, value.seconds, value.microseconds],
+        lambda parts: datetime.timedelta(*parts),
+    ),
+    Decimal: (str, Decimal),
+    Fraction: (str, Fraction),
+    uuid.UUID: (str, uuid.UUID),
+}
+_RESTORED = {kind.__name__: restore for kind, (_, restore) in _KINDS.items()}
+
+
+def text_of(label: Any) -> str:
+    """A label as JSON: numbers, strings and booleans as they are, others as ``{"type": what it is made of}``.
+
+    Parameters
+    ----------
+    label : hashable
+        A string, number, boolean or bytes, of :mod:`datetime`, :mod:`decimal`, :mod:`fractions` or :mod:`uuid`; or a
+        tuple or frozenset of such.
+
+    Raises
+    ------
+    UnwritableLabelError
+        The label is, or holds, something else.
+
+    Examples
+    --------
+    >>> from seqregen.formats.label_text import label_of, text_of
+    >>> text_of(("tea", 3))
+    '{"tuple": ["tea", 3]}'
+    >>> label_of(text_of(("tea", 3)))
+    ('tea', 3)
+    """
+    return json.dumps(_described(label))
+
+
+def label_of(text: str) -> Any:
+    """The label that :func:`text_of` made a text of."""
+    return _restored(json.loads(text))
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    kind = type(value)
+    if value is None or kind in (str, int, float, bool):
+        return value
+    # Zones by name are not told apart by the offset, which is all that is written.
+    has_a_zone = not isinstance(getattr(value, "tzinfo", None), datetime.timezone | None)
+    if kind not in _KINDS or has_a_zone:
+        raise UnwritableLabelError(
+            f"the label {value!r} is of type {kind.__name__}{' with a named zone' if has_a_zone else ''}"
+        )
+    describe, _ = _KINDS[kind]
+    return {kind.__name__: describe(value)}
+
+
+def _restored(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, described),) = value.items()
+    return _RESTORED[kind](described)
