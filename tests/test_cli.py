@@ -24,7 +24,7 @@ from seqregen.cli.console import format_table
 from seqregen.cli.options import LOSSES as OFFERED_LOSSES
 from seqregen.cli.options import NEGATIVE_SAMPLING as OFFERED_SAMPLING
 from seqregen.datasets import make_sequences
-from seqregen.formats import write_text
+from seqregen.formats import read_parquet, write_text
 from seqregen.mining import PatternMiner
 from seqregen.model_selection import leave_one_out
 from seqregen.targets import SASRec
@@ -311,11 +311,6 @@ def refuse_to_work(*_: object, **__: object) -> None:
 @pytest.mark.parametrize(
     ("columns", "output", "words"),
     [
-        ({"item": datetime.date(2020, 1, 1)}, "rows.parquet", ("the vocabulary", "date", "str(label)")),
-        ({"item": Decimal("1.5")}, "rows.parquet", ("the vocabulary", "Decimal")),
-        ({"item": b"a"}, "rows.pq", ("the vocabulary", "bytes")),
-        ({"item": "a", "user": b"u"}, "rows.parquet", ("users", "bytes")),
-        ({"item": "a", "domain": b"d"}, "rows.parquet", ("domains", "bytes")),
         ({"item": "item 0"}, "rows.txt", ("'item 0'", "Parquet")),
         ({"item": "a|0"}, "rows.txt", ("'a|0'", "Parquet")),
     ],
@@ -332,6 +327,25 @@ def test_regenerate_refuses_labels_before_any_work(
     path = write_interactions(tmp_path / "long.parquet", **columns)
     assert_refused(run(capsys, "regenerate", path, "-o", tmp_path / output, "-q"), *words)
     assert [file.name for file in tmp_path.iterdir()] == ["long.parquet"]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"item": datetime.date(2020, 1, 1)},
+        {"item": Decimal("1.5")},
+        {"item": "a", "user": b"u"},
+        {"item": "a", "domain": b"d"},
+    ],
+)
+def test_labels_of_any_kind_come_through(capsys: pytest.CaptureFixture, tmp_path: Path, columns: dict) -> None:
+    path, output = write_interactions(tmp_path / "long.parquet", **columns), tmp_path / "rows.parquet"
+    assert run(capsys, "regenerate", path, "-o", output, "-q", *FAST_REGENERATOR)[0] == 0
+    rows, written = read_parquet(path), read_parquet(output)
+    assert written.originals().to_lists() == rows.to_lists()
+    assert written.users[: len(rows)].tolist() == rows.users.tolist()
+    if "domain" in columns:
+        assert set(written.originals().domains.tolist()) == {b"d"}
 
 
 def test_users_that_are_not_written_may_be_anything(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -358,12 +372,14 @@ def test_score_refuses_labels_before_any_work(
     assert run(capsys, "train", tea, "-o", model, "-q", *FAST_MODEL)[0] == 0
     predict = ["score", model, tea, "-q", "--predict", 1]
     assert_refused(run(capsys, *predict, "-o", tmp_path / "next.txt"), "'green tea'", "Parquet")
-    ann = write_interactions(tmp_path / "ann.parquet", "green tea", user=b"ann")
-    assert_refused(run(capsys, "score", model, ann, "-q", "--predict", 1, "-o", tmp_path / "next.pq"), "users", "bytes")
-    dates = write_interactions(tmp_path / "dates.parquet", datetime.date(2020, 1, 1))
+
+
+def test_predictions_of_labels_of_any_kind(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    day, model, output = datetime.date(2020, 1, 1), tmp_path / "model.joblib", tmp_path / "next.parquet"
+    dates = write_interactions(tmp_path / "dates.parquet", day, user=b"ann")
     assert run(capsys, "train", dates, "-o", model, "-q", *FAST_MODEL)[0] == 0
-    refused = run(capsys, "score", model, dates, "-q", "--predict", 1, "-o", tmp_path / "next.parquet")
-    assert_refused(refused, "the vocabulary", "date")
+    assert run(capsys, "score", model, dates, "-q", "--predict", 1, "--keep-history", "-o", output)[0] == 0
+    assert read_parquet(output).to_lists() == [[day]]
 
 
 # regenerate
