@@ -24,7 +24,7 @@ from seqregen.targets import SASRec, TorchTarget
 from seqregen.testing import check_target
 from seqregen.training import loop
 from seqregen.training.batches import history_batches
-from seqregen.training.checkpoints import fingerprint
+from seqregen.training.fingerprint import fingerprint
 
 CPU = torch.device("cpu")
 N_ITEMS = 24

@@ -15,7 +15,7 @@ from ..sequences import Origin, SequenceDataset
 from ..targets.network import NextItemNetwork
 from ..targets.task import TrainingPart, TrainingTask
 from ..training import NextItemBatch, OuterPlan, OuterUpdates, TrainingRows, next_item_rows
-from ..training.checkpoints import fingerprint
+from ..training.fingerprint import fingerprint
 from .dev_rows import keep_for_dev
 from .hypergradient import losses_gradient, second_order_kernels, through_minimum
 from .weighting import WeightingNetwork, origin_codes

@@ -20,7 +20,8 @@ from ..nn import initialize
 from ..parameters import check_choice, check_flag, check_integer, check_real, draw_seed, remember_columns
 from ..sequences import Origin, SequenceDataset
 from ..training import LOSSES, TrainingPlan, resolve_device, train, with_network_on_cpu
-from ..training.checkpoints import CheckpointFile, check_checkpoint_dir, fingerprint
+from ..training.checkpoints import CheckpointFile, check_checkpoint_dir
+from ..training.fingerprint import fingerprint
 from .decoding import Decoded, DecodingSettings, decode
 from .gate import gate_mixture, gate_use
 from .network import RegeneratorNetwork, RegeneratorSettings, entropy

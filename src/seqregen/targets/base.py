@@ -35,7 +35,8 @@ from ..training import (
     with_network_on_cpu,
 )
 from ..training.batches import history_batches
-from ..training.checkpoints import CheckpointFile, check_checkpoint_dir, fingerprint
+from ..training.checkpoints import CheckpointFile, check_checkpoint_dir
+from ..training.fingerprint import fingerprint
 from .encoding import last_states_of, validation_measure
 from .network import NextItemNetwork
 from .onnx_export import export_onnx

@@ -14,7 +14,7 @@ from torch import nn
 from ..parameters import check_choice
 from ..sequences import SequenceDataset
 from ..training import TrainingRows
-from ..training.checkpoints import fingerprint
+from ..training.fingerprint import fingerprint
 from ..training.prefixes import prefix_rows
 from .base import SequentialRecommender
 from .network import NextItemNetwork
