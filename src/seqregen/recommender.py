@@ -14,8 +14,6 @@ from .labels import same_vocabulary
 from .model_selection import hold_out_last
 from .parameters import remember_columns
 from .sequences import SequenceDataset
-from .targets import SequentialRecommender
-from .training import resolve_device
 
 __all__ = ["RegeneratedRecommender"]
 
@@ -213,6 +211,10 @@ def _check_recommender(recommender: Any) -> None:
         raise TypeError(
             f"recommender must be an estimator with fit and predict, such as SASRec(); got {recommender!r}."
         )
+    # Not at the top: importing this module must not import torch.
+    from .targets import SequentialRecommender
+    from .training import resolve_device
+
     if isinstance(recommender, SequentialRecommender):
         # Its own fit would say so after the regeneration.
         recommender._check_parameters()
