@@ -26,8 +26,9 @@ from multiprocessing.process import BaseProcess
 
 from .plan import Block, planned_runs
 from .recipes import RECIPES
+from .row_maker import WINDOWS
 from .runs import RESULTS, Run, training_seconds
-from .variants import VARIANTS, WINDOWS
+from .variants import VARIANTS
 
 # Seconds between two looks at the runs that are under way.
 _PAUSE = 0.5

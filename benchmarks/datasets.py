@@ -19,8 +19,8 @@ from seqregen.files import write_aside
 from .data import data_file, read_sequences
 from .machine import RESULTS
 from .published.tables import PAPER
+from .row_maker import WINDOWS, RowMaker
 from .runs import CACHE
-from .variants import WINDOWS, RowMaker
 
 __all__ = ["datasets_table", "main"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
+from .row_maker import WINDOWS
 from .runs import Run
-from .variants import WINDOWS
 
 __all__ = ["PLAN", "Block", "planned_runs"]
 

@@ -20,8 +20,9 @@ from .machine import RESULTS as ALL_RESULTS
 from .machine import describe_machine
 from .path import peak_mebibytes
 from .recipes import make_model
+from .row_maker import RowMaker
 from .settings import deciding, differences
-from .variants import VARIANTS, RowMaker
+from .variants import VARIANTS
 
 __all__ = ["CACHE", "RESULTS", "Run", "training_seconds"]
 

@@ -15,7 +15,8 @@ import numpy as np
 from seqregen.metrics import UNREACHABLE, PairedBootstrap, paired_bootstrap
 
 from .recipes import RECIPES
-from .variants import VARIANTS, WINDOWS
+from .row_maker import WINDOWS
+from .variants import VARIANTS
 
 __all__ = ["DATASETS", "METRICS", "Chance", "Comparison", "Records", "Store", "holm"]
 

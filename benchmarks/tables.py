@@ -46,6 +46,17 @@ _FRONT_VARIANTS = {
     "taught_ensemble": "original + rows continued by SASRec and FMLP under the softmax, weight 0.3",
 }
 
+# What differs by one part alone: of a variant, what it is to be set against.
+_PARTS = {
+    "regenerated": "mined",
+    "constant": "regenerated",
+    "expected": "regenerated",
+    "personalized_reference": "constant",
+    "personalized": "constant",
+    "taught": "mined",
+    "taught_ensemble": "mined",
+}
+
 
 def markdown(heading: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     """A table in Markdown."""
@@ -108,18 +119,6 @@ def regeneration_table(store: Store, dataset: str) -> str:
         rows.append([recipe, VARIANTS[variant].label, len(seeds), *_cells(seeds), *tested, published])
     names = ["recipe", "trained on", "seeds", *METRICS, "ndcg@20 against original (95 %)", "p (Holm)", "published gain"]
     return markdown(names, rows) if rows else "There are no runs to compare yet."
-
-
-# What differs by one part alone: of a variant, what it is to be set against.
-_PARTS = {
-    "regenerated": "mined",
-    "constant": "regenerated",
-    "expected": "regenerated",
-    "personalized_reference": "constant",
-    "personalized": "constant",
-    "taught": "mined",
-    "taught_ensemble": "mined",
-}
 
 
 def parts_table(store: Store) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from benchmarks import accuracy, datasets, paper, plan, report, runs, tables, variants
+from benchmarks import accuracy, datasets, paper, plan, report, row_maker, runs, tables, variants
 from benchmarks.recipes import RECIPES
 from benchmarks.store import Store, holm
 from sklearn.base import clone
@@ -23,8 +23,8 @@ RECIPE = "SASRec-bce"
 def store(tmp_path, monkeypatch):
     """A small data set in the place of the real ones, and a store of its own."""
     sequences = make_sequences(n_sequences=80, n_items=25, random_state=0).to_lists()
-    monkeypatch.setattr(variants, "data_file", lambda name: name)
-    monkeypatch.setattr(variants, "read_sequences", lambda path: sequences)
+    monkeypatch.setattr(row_maker, "data_file", lambda name: name)
+    monkeypatch.setattr(row_maker, "read_sequences", lambda path: sequences)
     monkeypatch.setattr(runs, "CACHE", tmp_path / "cache")
     for module in (runs, accuracy):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
@@ -34,7 +34,7 @@ def store(tmp_path, monkeypatch):
 
 @pytest.fixture
 def maker(store, tmp_path):
-    return variants.RowMaker("amazon-beauty", 0, tmp_path)
+    return row_maker.RowMaker("amazon-beauty", 0, tmp_path)
 
 
 def added(rows: sr.SequenceDataset) -> sr.SequenceDataset:
@@ -62,7 +62,7 @@ def test_controls_keep_the_original_rows_in_place(maker):
 def test_rows_that_a_recommender_does_not_expect_are_counted(maker, monkeypatch):
     quick = sr.targets.SASRec(embedding_dim=8, max_epochs=3, batch_size=32, random_state=0)
     monkeypatch.setattr(maker, "_teacher", lambda model: clone(quick))
-    monkeypatch.setattr(variants.sr, "RankFilter", partial(sr.RankFilter, highest_rank=5))
+    monkeypatch.setattr(row_maker.sr, "RankFilter", partial(sr.RankFilter, highest_rank=5))
     rows, all_rows = maker.expected(), maker.regenerated()
     assert rows.originals().to_lists() == maker.original.to_lists()
     kept, of = (
@@ -247,7 +247,7 @@ def test_every_run_in_the_store_was_made_with_the_settings_it_is_named_after():
 
 def test_the_data_sets_are_counted_once_and_beside_the_paper(store, tmp_path, monkeypatch, capsys):
     for name in ("data_file", "read_sequences"):
-        monkeypatch.setattr(datasets, name, getattr(variants, name))
+        monkeypatch.setattr(datasets, name, getattr(row_maker, name))
     monkeypatch.setattr(datasets, "STORE", tmp_path / "datasets")
     monkeypatch.setattr(datasets, "CACHE", tmp_path / "cache")
     assert datasets.main(["--datasets", "amazon-beauty"]) == 0

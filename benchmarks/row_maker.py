@@ -1,0 +1,184 @@
+"""The rows of one data set under one seed: original, mined, regenerated, taught; made once and kept for other runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from filelock import FileLock
+
+import seqregen as sr
+from seqregen.files import write_aside
+
+from .data import data_file, read_sequences
+from .settings import deciding, differences
+
+__all__ = ["REGENERATOR_EPOCHS", "WINDOWS", "RowMaker"]
+
+# Mining windows of the paper (section 5.1).
+WINDOWS = {"amazon-beauty": 5, "amazon-toys": 10, "amazon-sports": 10, "yelp": 10}
+# Twelve epochs rather than forty: the regenerator's loss has levelled off by then.
+REGENERATOR_EPOCHS = 12
+
+
+class RowMaker:
+    """The rows of one data set under one seed, each kind made at first use.
+
+    Parameters
+    ----------
+    dataset : str
+    seed : int
+    cache : Path
+        Where regenerated rows and checkpoints are kept for other runs.
+    """
+
+    def __init__(self, dataset: str, seed: int, cache: Path) -> None:
+        self.dataset, self.seed, self.cache = dataset, seed, cache
+        self.notes: dict[str, Any] = {}
+
+    @cached_property
+    def _held_out(self) -> tuple[sr.SequenceDataset, np.ndarray]:
+        return sr.model_selection.leave_one_out(read_sequences(data_file(self.dataset)), validation=True)
+
+    @property
+    def original(self) -> sr.SequenceDataset:
+        """Rows without their last two items; the last but one is in ``validation``."""
+        return self._held_out[0]
+
+    @property
+    def y(self) -> np.ndarray:
+        """The last item of each row."""
+        return self._held_out[1]
+
+    @cached_property
+    def mined(self) -> sr.SequenceDataset:
+        """Original and mined rows."""
+        started = time.perf_counter()
+        rows = self._miner.fit_transform(self.original)
+        self.notes["mining_seconds"] = time.perf_counter() - started
+        return rows
+
+    @property
+    def _miner(self) -> sr.PatternMiner:
+        return sr.PatternMiner(window=WINDOWS[self.dataset], min_support=2, random_state=self.seed)
+
+    def regenerated(self, name: str = "regenerated", rate: float | None = None, **settings: Any) -> sr.SequenceDataset:
+        """Original, mined and regenerated rows; what an earlier run made is taken, a fit that was stopped goes on.
+
+        The generative rate is read in decoding alone: one fit serves all that are asked for.
+        """
+        regenerator = sr.DatasetRegenerator(
+            **({"max_epochs": REGENERATOR_EPOCHS} | settings),
+            random_state=self.seed,
+            checkpoint_dir=self.cache / "checkpoints",
+            verbose=True,
+        )
+        if rate is not None:
+            regenerator.set_params(generative_rate=rate)
+        return self._made(
+            name,
+            regenerator,
+            lambda: self.mined,
+            lambda fitted: {"regenerator": vars(fitted.report_), "regenerator_history": fitted.history_},
+            {"mining": deciding(self._miner.get_params())} | deciding(regenerator.get_params(deep=False)),
+            shared_fit=None if rate is None else "rates",
+        )
+
+    def taught(
+        self, name: str = "taught", models: Sequence[str] = ("SASRec",), patience: int = 20, **settings: Any
+    ) -> sr.SequenceDataset:
+        """Original rows, and rows that a teacher continued; kept for other runs, as regenerated ones are."""
+        members = [self._teacher(model, patience) for model in models]
+        teacher = members[0] if len(members) == 1 else sr.targets.Ensemble(members)
+        regenerator = sr.TeacherRegenerator(teacher, **settings, random_state=self.seed, verbose=True)
+        return self._made(
+            name,
+            regenerator,
+            lambda: self.original,
+            lambda fitted: {
+                "regenerator_history": [
+                    member.history_ for member in getattr(fitted.teacher_, "recommenders_", [fitted.teacher_])
+                ],
+            },
+            deciding(regenerator.get_params(deep=False))
+            | {"teacher": [deciding(member.get_params()) for member in members]},
+        )
+
+    def expected(self) -> sr.SequenceDataset:
+        """Original rows, and of the added ones those that a SASRec expects."""
+        rows = self.regenerated()
+        kept = sr.RankFilter(self._teacher("SASRec")).fit_transform(rows)
+        self.notes["added_rows_kept"] = {
+            origin.name.lower(): {
+                name: int(np.count_nonzero(some.origin == origin)) for name, some in (("kept", kept), ("of", rows))
+            }
+            for origin in (sr.Origin.MINED, sr.Origin.REGENERATED)
+        }
+        return kept
+
+    def _teacher(self, model: str, patience: int = 20) -> sr.targets.SequentialRecommender:
+        common = {"random_state": self.seed, "checkpoint_dir": self.cache / "checkpoints", "verbose": True}
+        return getattr(sr.targets, model)(refit=True, patience=patience, **common)
+
+    def _made(
+        self,
+        name: str,
+        regenerator: Any,
+        rows: Callable[[], sr.SequenceDataset],
+        facts: Callable[[Any], dict[str, Any]],
+        settings: dict[str, Any],
+        shared_fit: str | None = None,
+    ) -> sr.SequenceDataset:
+        kept = self.cache / f"{self.dataset}-{name}-{self.seed}.parquet"
+        notes = kept.with_suffix(".json")
+        # Of runs side by side that want the same rows one makes them.
+        with FileLock(self.cache / f"{self.dataset}-{shared_fit or name}-{self.seed}.lock"):
+            if not notes.exists():
+                self._make(kept, notes, regenerator, rows(), facts, settings, shared_fit)
+        told = json.loads(notes.read_text())
+        changed = differences(told.setdefault("rows_settings", settings), settings)
+        if changed:
+            raise ValueError(f"{kept} was made with {changed}; delete {notes.name} beside it to make it again.")
+        self.notes |= told
+        return sr.SequenceDataset.read_parquet(kept)
+
+    def _make(
+        self,
+        kept: Path,
+        notes: Path,
+        regenerator: Any,
+        rows: sr.SequenceDataset,
+        facts: Callable[[Any], dict[str, Any]],
+        settings: dict[str, Any],
+        shared_fit: str | None,
+    ) -> None:
+        fitted, seconds = self._fitted(regenerator, rows, shared_fit)
+        started = time.perf_counter()
+        fitted.transform(rows).to_parquet(kept)
+        made = {
+            "regenerator_fit_seconds": seconds,
+            "regenerator_transform_seconds": time.perf_counter() - started,
+            "rows_settings": settings,
+            **facts(fitted),
+        }
+        with write_aside(notes) as aside:
+            aside.write_text(json.dumps(made))
+
+    def _fitted(self, regenerator: Any, rows: sr.SequenceDataset, shared: str | None) -> tuple[Any, float]:
+        """The regenerator, fitted, and the seconds that took; a fit with a name serves all that differ in decoding."""
+        kept = self.cache / f"{self.dataset}-{shared}-{self.seed}.joblib"
+        if shared is not None and kept.exists():
+            fitted, seconds = joblib.load(kept)
+            return fitted.set_params(**regenerator.get_params(deep=False)), seconds
+        started = time.perf_counter()
+        found = regenerator.fit(rows), time.perf_counter() - started
+        if shared is not None:
+            with write_aside(kept) as aside:
+                joblib.dump(found, aside)
+        return found
