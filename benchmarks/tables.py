@@ -50,6 +50,7 @@ _FRONT_VARIANTS = {
 _PARTS = {
     "regenerated": "mined",
     "constant": "regenerated",
+    "expected_mined": "mined",
     "expected": "regenerated",
     "personalized_reference": "constant",
     "personalized": "constant",

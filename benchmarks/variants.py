@@ -95,7 +95,12 @@ VARIANTS: dict[str, Variant] = {
         lambda maker: maker.taught("taught_ensemble", ("SASRec", "FMLP"), patience=5, weight=0.3),
     ),
     # Rows that a recommender does not expect may be noise.
-    "expected": Variant("DR4SR, added rows among a SASRec's first 100", lambda maker: maker.expected()),
+    "expected_mined": Variant(
+        "original + mined, those among a SASRec's first 100", lambda maker: maker.expected(maker.mined)
+    ),
+    "expected": Variant(
+        "DR4SR, added rows among a SASRec's first 100", lambda maker: maker.expected(maker.regenerated())
+    ),
     "balanced": Variant("DR4SR, gate balanced", lambda maker: maker.regenerated("balanced", gate_balance_weight=1.0)),
     **{
         f"memories_{count}": Variant(
