@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from seqregen.files import write_aside
 
-__all__ = ["FIGURES", "draw_gains", "draw_growth", "draw_sweeps"]
+__all__ = ["FIGURES", "draw_gains", "draw_growth", "draw_sources", "draw_sweeps", "draw_weights"]
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 _STYLE = {"svg.hashsalt": "seqregen", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
@@ -77,6 +79,66 @@ def draw_sweeps(parameter: str, panels: Mapping[str, Mapping[str, Mapping[float,
 
 def _coordinates(line: Mapping[float, float]) -> tuple[list[float], list[float]]:
     return list(line), list(line.values())
+
+
+def draw_weights(maps: Mapping[str, tuple[list[list[float]], float]], name: str) -> None:
+    """A heat map a model: the weights of some rows, and their variance with empty cells as 0, as the paper takes it.
+
+    Parameters
+    ----------
+    maps : mapping of model to (weights of each row, the paper's variance)
+    name : str
+        Of the file.
+    """
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(_STYLE):
+        figure, places = plt.subplots(
+            1, len(maps), figsize=(1.5 + 2.1 * len(maps), 2.9), sharey=True, squeeze=False, layout="constrained"
+        )
+        for axes, (model, (rows, published)) in zip(places[0], maps.items(), strict=True):
+            grid = np.zeros((len(rows), max(map(len, rows))))
+            is_empty = np.ones(grid.shape, dtype=bool)
+            for number, weights in enumerate(rows):
+                grid[number, : len(weights)] = weights
+                is_empty[number, : len(weights)] = False
+            image = axes.imshow(np.ma.masked_array(grid, is_empty), aspect="auto", vmin=0, vmax=1)
+            axes.set_title(f"{model}\nvariance {grid.var():.4f} (paper {published:.4f})", fontsize=8)
+            axes.set_xlabel("position of the target")
+        places[0][0].set_ylabel("row")
+        figure.colorbar(image, ax=places[0], label="weight")
+        _save(figure, name)
+
+
+def draw_sources(
+    panels: Mapping[str, Mapping[str, tuple[list[float | None], list[float]]]], datasets: Sequence[str], name: str
+) -> None:
+    """A panel a model: NDCG@20 on each data set by what the graph or the views are made of, ours and the paper's.
+
+    Parameters
+    ----------
+    panels : mapping of model to source to (ours, the paper's)
+        None where there is no run.
+    datasets : sequence of str
+    name : str
+        Of the file.
+    """
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(_STYLE):
+        figure, places = plt.subplots(1, len(panels), figsize=(9, 2.8), layout="constrained")
+        for axes, (model, by_source) in zip(places, panels.items(), strict=True):
+            for shift, (source, (ours, theirs)) in zip((-0.12, 0.12), by_source.items(), strict=True):
+                fill = "none" if source == "original" else "full"
+                heights = [np.nan if value is None else value for value in ours]
+                at = np.arange(len(datasets)) + shift
+                axes.plot(at, heights, "o", color=_BEST, fillstyle=fill, label=f"ours, {source} rows")
+                axes.plot(at, theirs, "D", color=_PUBLISHED, fillstyle=fill, label=f"paper, {source} rows")
+            axes.set_xticks(range(len(datasets)), datasets, fontsize=8)
+            axes.set_title(model, loc="left")
+        places[0].set_ylabel("NDCG@20")
+        figure.legend(*places[0].get_legend_handles_labels(), frameon=False, loc="outside right center")
+        _save(figure, name)
 
 
 def draw_growth(records: list[dict[str, Any]], series: Mapping[str, list[tuple[int, int]]], name: str) -> None:

@@ -19,10 +19,12 @@ __all__ = [
     "cost_table",
     "other_data_table",
     "overall_table",
+    "sources",
     "sources_table",
     "strong_loss_table",
     "sweep",
     "sweep_table",
+    "weight_maps",
     "weights_table",
 ]
 
@@ -156,17 +158,36 @@ def _weights(seeds: dict[int, dict[str, Any]]) -> list[str]:
     return cells
 
 
-def sources_table(store: Store) -> str:
-    """Figure 5: NDCG@20 where the graph, or the views, are made of the original or of the regenerated rows."""
-    rows = []
+def weight_maps(store: Store, dataset: str) -> dict[str, tuple[list[list[float]], float]]:
+    """Figure 4: of each model with a run, the weights of its longest rows under the published script, and theirs."""
+    found = {}
+    for model, variance in PAPER["figure4"].items():
+        seeds = store.runs(dataset).get((f"{model}-bce", "personalized_reference"), {})
+        maps = [record["personalizer"]["rows"] for record in seeds.values() if record["personalizer"].get("rows")]
+        if maps:
+            found[model] = (maps[0], variance)
+    return found
+
+
+def sources(store: Store) -> dict[str, dict[str, tuple[list[float | None], list[float]]]]:
+    """Figure 5: by model and by what its graph or views are made of, NDCG@20 on each data set, ours and the paper's."""
+    found: dict[str, dict[str, tuple[list[float | None], list[float]]]] = {}
     for model, recipes in _SOURCES.items():
         for source, recipe in recipes.items():
-            published = PAPER["figure5"][model][source]
             runs = [store.runs(dataset).get((recipe, "regenerated"), {}) for dataset in DATASETS]
-            cells = [
-                _beside(_mean(seeds, "ndcg@20"), published[name]) for seeds, name in zip(runs, DATASETS, strict=True)
-            ]
-            rows.append([model, source, *cells])
+            ours = [_mean(seeds, "ndcg@20") for seeds in runs]
+            published = [PAPER["figure5"][model][source][dataset] for dataset in DATASETS]
+            found.setdefault(model, {})[source] = (ours, published)
+    return found
+
+
+def sources_table(store: Store) -> str:
+    """Figure 5: NDCG@20 where the graph, or the views, are made of the original or of the regenerated rows."""
+    rows = [
+        [model, source, *(_beside(ours, theirs) for ours, theirs in zip(*values, strict=True))]
+        for model, by_source in sources(store).items()
+        for source, values in by_source.items()
+    ]
     return markdown(["model", "graph or views of", *DATASETS], rows)
 
 

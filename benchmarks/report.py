@@ -16,7 +16,7 @@ from seqregen.files import write_aside
 
 from . import paper, tables
 from .datasets import datasets_table
-from .figures import draw_gains, draw_growth, draw_sweeps
+from .figures import draw_gains, draw_growth, draw_sources, draw_sweeps, draw_weights
 from .growth import ITEM_SIZES, SIZES, growth_table, measured_sizes
 from .machine import RESULTS as ALL_RESULTS
 from .recipes import RECIPES
@@ -89,6 +89,10 @@ def draw_figures(store: Store) -> None:
                 published[label] = gain
         if gains:
             draw_gains(dataset, gains, published, f"gains-{dataset}")
+        maps = paper.weight_maps(store, dataset)
+        if maps:
+            draw_weights(maps, f"figure4-{dataset}")
+    draw_sources(paper.sources(store), DATASETS, "figure5")
     for figure, (parameter, _) in paper.SWEEPS.items():
         panels = {
             f"{dataset}, {metric}": paper.sweep(store, dataset, figure, metric)

@@ -15,6 +15,7 @@ import seqregen as sr
 from seqregen.files import write_aside
 from seqregen.labels import encode_labels
 from seqregen.metrics import UNREACHABLE, ranking_metrics
+from seqregen.ragged import row_of_position
 
 from .machine import RESULTS as ALL_RESULTS
 from .machine import describe_machine
@@ -24,13 +25,15 @@ from .row_maker import RowMaker
 from .settings import deciding, differences
 from .variants import VARIANTS
 
-__all__ = ["CACHE", "RESULTS", "Run", "training_seconds"]
+__all__ = ["CACHE", "MAP_SIZE", "RESULTS", "Run", "training_seconds"]
 
 RESULTS = ALL_RESULTS / "accuracy"
 CACHE = Path(__file__).parent / ".cache"
 # Upper bounds, inclusive, of groups of users: items in the history, and how often the target stands in the rows.
 LENGTH_BOUNDS = (4, 8, 16)
 POPULARITY_BOUNDS = (4, 16, 64)
+# Rows, and positions of each, whose learned weights are kept: the size of the paper's Figure 4.
+MAP_SIZE = 25
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,8 @@ class Run:
                 by: {group: summary._asdict() for group, summary in getattr(estimator, f"weights_by_{by}_").items()}
                 for by in ("origin", "popularity", "position")
             }
-            record["personalizer"] = {"settings": settings, "weights": summaries}
+            weighed = rows.replace(weights=estimator.weights_)
+            record["personalizer"] = {"settings": settings, "weights": summaries, "rows": _longest_rows(weighed)}
         return record
 
     def _write(self, record: dict[str, Any], ranks: np.ndarray) -> None:
@@ -131,6 +135,18 @@ class Run:
             np.savez_compressed(aside, ranks=np.where(ranks == UNREACHABLE, 0, ranks).astype(np.int32))
         with write_aside(self.path) as aside:
             aside.write_text(json.dumps(record, indent=1, default=_as_plain) + "\n", encoding="utf-8")
+
+
+def _longest_rows(rows: sr.SequenceDataset) -> list[list[float]]:
+    """Weights of the targets of the longest rows that are not fixed at 1, as far as Figure 4 shows them."""
+    differs = np.zeros(len(rows), dtype=bool)
+    differs[row_of_position(rows.offsets)[rows.weights != 1]] = True
+    numbers = np.flatnonzero(differs)
+    longest = numbers[np.argsort(-rows.lengths[numbers], kind="stable")[:MAP_SIZE]]
+    return [
+        [round(float(weight), 4) for weight in rows.weights[rows.offsets[row] + 1 : rows.offsets[row + 1]][:MAP_SIZE]]
+        for row in longest
+    ]
 
 
 def training_seconds(record: dict[str, Any]) -> float:

@@ -99,6 +99,10 @@ def test_a_personalized_run_tells_its_weights(store, monkeypatch):
     record = runs.Run("amazon-beauty", RECIPE, "weighed", 0).carry_out()
     assert record["personalizer"]["settings"]["update_every"] == 1
     assert record["personalizer"]["weights"]["origin"]["mined"]["mean"] == 1
+    rows = record["personalizer"]["rows"]
+    assert len(rows) == runs.MAP_SIZE
+    assert max(map(len, rows)) <= runs.MAP_SIZE
+    assert all(0 < weight < 1 for row in rows for weight in row)
 
 
 def test_tables_compare_a_variant_with_the_original(store):

@@ -71,13 +71,22 @@ def test_figures_are_drawn_alike_every_time(tmp_path, monkeypatch):
     records = [record(10, 100, 1.0), record(10, 1000, 9.0), record(100, 100, 2.0)]
     series = {"interactions": [(10, 100), (10, 1000)], "items": [(10, 100), (100, 100)]}
     panels = {"beauty, ndcg@20": {"ours": {1: 0.1, 5: 0.2}, "paper": {}}, "toys": {"ours": {}, "paper": {5: 0.3}}}
-    names = ("gains", "growth", "sweeps")
+    maps = {"SASRec": ([[0.5, 0.4], [0.5]], 0.02), "GNN": ([[0.5]], 0.03)}
+    sources = {
+        model: {"original": ([0.1, None], [0.2, 0.3]), "regenerated": ([None, None], [0.2, 0.3])} for model in maps
+    }
+    names = ("gains", "growth", "sweeps", "weights", "sources")
     drawn = []
     for _ in range(2):
         figures.draw_gains("beauty", gains, {"SASRec: DR4SR": 7.0}, "gains")
         figures.draw_growth(records, series, "growth")
         figures.draw_sweeps("memories", panels, "sweeps")
+        figures.draw_weights(maps, "weights")
+        figures.draw_sources(sources, ("beauty", "toys"), "sources")
         drawn.append([(tmp_path / f"{name}.svg").read_text() for name in names])
     assert drawn[0] == drawn[1]
     assert "SASRec: DR4SR" in drawn[0][0]
     assert "regenerator epoch" in drawn[0][1]
+    # An empty cell counts as 0: the variance of .5, .4, .5 and 0.
+    assert "variance 0.0425 (paper 0.0200)" in drawn[0][3]
+    assert "paper, regenerated rows" in drawn[0][4]

@@ -271,7 +271,8 @@ class TestParameters:
             make().fit(sequences)
 
     def test_flags_may_be_numpys_and_verbosity_a_number(self, sequences):
-        small(refit=np.False_, verbose=0, max_epochs=1).fit(sequences)
+        model = small(refit=np.False_, verbose=0, max_epochs=1).fit(sequences)
+        np.testing.assert_array_equal(model.encode(sequences), small(max_epochs=1).fit(sequences).encode(sequences))
 
     @pytest.mark.parametrize("exclude_history", ["no", None, 0])
     def test_what_is_no_flag_is_refused(self, sequences, exclude_history):
