@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,31 @@ __all__ = ["REGENERATOR_EPOCHS", "WINDOWS", "RowMaker"]
 WINDOWS = {"amazon-beauty": 5, "amazon-toys": 10, "amazon-sports": 10, "yelp": 10}
 # Twelve epochs rather than forty: the regenerator's loss has levelled off by then.
 REGENERATOR_EPOCHS = 12
+
+
+@dataclass(frozen=True)
+class _Making:
+    """What makes rows, and what is kept of that.
+
+    Attributes
+    ----------
+    name : str
+        Of the rows, within data set and seed.
+    estimator : estimator
+        Its transform makes them.
+    settings : dict
+        What decides the rows.
+    facts : callable of the fitted estimator
+        What is told of the fit.
+    shared_fit : str, optional
+        Name of a fit that serves all rows whose estimators differ in decoding alone.
+    """
+
+    name: str
+    estimator: Any
+    settings: dict[str, Any]
+    facts: Callable[[Any], dict[str, Any]]
+    shared_fit: str | None = None
 
 
 class RowMaker:
@@ -81,14 +107,14 @@ class RowMaker:
         )
         if rate is not None:
             regenerator.set_params(generative_rate=rate)
-        return self._made(
+        making = _Making(
             name,
             regenerator,
-            lambda: self.mined,
-            lambda fitted: {"regenerator": vars(fitted.report_), "regenerator_history": fitted.history_},
             {"mining": deciding(self._miner.get_params())} | deciding(regenerator.get_params(deep=False)),
+            lambda fitted: {"regenerator": vars(fitted.report_), "regenerator_history": fitted.history_},
             shared_fit=None if rate is None else "rates",
         )
+        return self._made(making, lambda: self.mined)
 
     def taught(
         self, name: str = "taught", models: Sequence[str] = ("SASRec",), patience: int = 20, **settings: Any
@@ -97,18 +123,18 @@ class RowMaker:
         members = [self._teacher(model, patience) for model in models]
         teacher = members[0] if len(members) == 1 else sr.targets.Ensemble(members)
         regenerator = sr.TeacherRegenerator(teacher, **settings, random_state=self.seed, verbose=True)
-        return self._made(
+        making = _Making(
             name,
             regenerator,
-            lambda: self.original,
+            deciding(regenerator.get_params(deep=False))
+            | {"teacher": [deciding(member.get_params()) for member in members]},
             lambda fitted: {
                 "regenerator_history": [
                     member.history_ for member in getattr(fitted.teacher_, "recommenders_", [fitted.teacher_])
                 ],
             },
-            deciding(regenerator.get_params(deep=False))
-            | {"teacher": [deciding(member.get_params()) for member in members]},
         )
+        return self._made(making, lambda: self.original)
 
     def expected(self, rows: sr.SequenceDataset) -> sr.SequenceDataset:
         """The rows without those added ones that a SASRec does not expect."""
@@ -125,59 +151,45 @@ class RowMaker:
         common = {"random_state": self.seed, "checkpoint_dir": self.cache / "checkpoints", "verbose": True}
         return getattr(sr.targets, model)(refit=True, patience=patience, **common)
 
-    def _made(
-        self,
-        name: str,
-        regenerator: Any,
-        rows: Callable[[], sr.SequenceDataset],
-        facts: Callable[[Any], dict[str, Any]],
-        settings: dict[str, Any],
-        shared_fit: str | None = None,
-    ) -> sr.SequenceDataset:
-        kept = self.cache / f"{self.dataset}-{name}-{self.seed}.parquet"
+    def _made(self, making: _Making, rows: Callable[[], sr.SequenceDataset]) -> sr.SequenceDataset:
+        kept = self._file(making.name, ".parquet")
         notes = kept.with_suffix(".json")
         # Of runs side by side that want the same rows one makes them.
-        with FileLock(self.cache / f"{self.dataset}-{shared_fit or name}-{self.seed}.lock"):
+        with FileLock(self._file(making.shared_fit or making.name, ".lock")):
             if not notes.exists():
-                self._make(kept, notes, regenerator, rows(), facts, settings, shared_fit)
+                self._make(making, rows(), kept, notes)
         told = json.loads(notes.read_text())
-        changed = differences(told.setdefault("rows_settings", settings), settings)
+        changed = differences(told.setdefault("rows_settings", making.settings), making.settings)
         if changed:
             raise ValueError(f"{kept} was made with {changed}; delete {notes.name} beside it to make it again.")
         self.notes |= told
         return sr.SequenceDataset.read_parquet(kept)
 
-    def _make(
-        self,
-        kept: Path,
-        notes: Path,
-        regenerator: Any,
-        rows: sr.SequenceDataset,
-        facts: Callable[[Any], dict[str, Any]],
-        settings: dict[str, Any],
-        shared_fit: str | None,
-    ) -> None:
-        fitted, seconds = self._fitted(regenerator, rows, shared_fit)
+    def _make(self, making: _Making, rows: sr.SequenceDataset, kept: Path, notes: Path) -> None:
+        fitted, seconds = self._fitted(making, rows)
         started = time.perf_counter()
         fitted.transform(rows).to_parquet(kept)
         made = {
             "regenerator_fit_seconds": seconds,
             "regenerator_transform_seconds": time.perf_counter() - started,
-            "rows_settings": settings,
-            **facts(fitted),
+            "rows_settings": making.settings,
+            **making.facts(fitted),
         }
         with write_aside(notes) as aside:
             aside.write_text(json.dumps(made))
 
-    def _fitted(self, regenerator: Any, rows: sr.SequenceDataset, shared: str | None) -> tuple[Any, float]:
-        """The regenerator, fitted, and the seconds that took; a fit with a name serves all that differ in decoding."""
-        kept = self.cache / f"{self.dataset}-{shared}-{self.seed}.joblib"
-        if shared is not None and kept.exists():
+    def _fitted(self, making: _Making, rows: sr.SequenceDataset) -> tuple[Any, float]:
+        """The estimator, fitted, and the seconds that took."""
+        kept = self._file(making.shared_fit, ".joblib") if making.shared_fit else None
+        if kept is not None and kept.exists():
             fitted, seconds = joblib.load(kept)
-            return fitted.set_params(**regenerator.get_params(deep=False)), seconds
+            return fitted.set_params(**making.estimator.get_params(deep=False)), seconds
         started = time.perf_counter()
-        found = regenerator.fit(rows), time.perf_counter() - started
-        if shared is not None:
+        found = making.estimator.fit(rows), time.perf_counter() - started
+        if kept is not None:
             with write_aside(kept) as aside:
                 joblib.dump(found, aside)
         return found
+
+    def _file(self, name: str, suffix: str) -> Path:
+        return self.cache / f"{self.dataset}-{name}-{self.seed}{suffix}"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from seqregen.nn import accumulating_gradients
+from seqregen.nn import accumulating_gradients, product
 from seqregen.training import LOSSES, NEGATIVE_SAMPLING, NextItemLoss, log_sum_exp, losses
 from seqregen.training.negatives import DrawnNegatives, InBatchNegatives, PopularityNegatives, UniformNegatives
 
@@ -181,6 +181,26 @@ def test_softmax_in_blocks_is_softmax(problem, name, sampling, rows, kept, monke
     gradients = torch.autograd.grad((blocked * weights).sum(), (states, table))
     for gradient, unblocked in zip(gradients, expected, strict=True):
         torch.testing.assert_close(gradient, unblocked, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("logq", [True, False])
+def test_softmax_of_a_number_of_negatives_that_varies_is_filled_up(problem, logq, monkeypatch):
+    states, table, _targets = problem
+    loss = loss_of("sampled_softmax", "in_batch", 1, logq=logq)
+    whole = values_of(loss, problem)
+    expected = torch.autograd.grad(whole.sum(), (states, table), create_graph=True)
+    twice = torch.autograd.grad(sum((each**2).sum() for each in expected), (states, table))
+    monkeypatch.setattr(log_sum_exp, "_RECURRING", 5)
+    sizes = []
+    monkeypatch.setattr(log_sum_exp, "product", lambda *given: sizes.append(len(given[1])) or product(*given))
+    filled = values_of(loss, problem)
+    assert N_POSITIONS % 5
+    assert sizes[0] == N_POSITIONS + -N_POSITIONS % 5
+    torch.testing.assert_close(filled, whole, rtol=1e-12, atol=1e-14)
+    found = torch.autograd.grad(filled.sum(), (states, table), create_graph=True)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    found_twice = torch.autograd.grad(sum((each**2).sum() for each in found), (states, table))
+    torch.testing.assert_close(found_twice, twice, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("scores_at_once", [1, 2 * N_POSITIONS, 4 * N_POSITIONS + 3])

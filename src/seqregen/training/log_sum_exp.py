@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..nn import product
 from ..nn.embedding import is_accumulating
@@ -35,6 +36,8 @@ def log_sum_exp_scores(
     vectors: Tensor,
     offsets: Tensor | None = None,
     left_out: tuple[Tensor, Tensor] | None = None,
+    *,
+    sizes_vary: bool = False,
 ) -> Tensor:
     """``logsumexp(states @ vectors.T + offsets, dim=-1)``, exact, with first and second derivatives.
 
@@ -50,6 +53,9 @@ def log_sum_exp_scores(
     left_out : pair of int64 Tensor of shape (n,) and (k,), optional
         A vector is left out of the sum of a state where the two are equal. Where all are left out the sum is that
         of scores of the smallest finite number.
+    sizes_vary : bool, default=False
+        Whether k changes from call to call. On a CPU both n and k are then filled up to numbers that come again, as
+        every new shape of a matrix product takes time to prepare, and memory for as long as it is kept.
 
     Returns
     -------
@@ -66,8 +72,27 @@ def log_sum_exp_scores(
     if not torch.is_grad_enabled():
         # Else what a backward pass needs would be made and dropped.
         states, vectors = states.detach(), vectors.detach()
+    if sizes_vary and states.device.type == "cpu" and len(vectors) > _RECURRING:
+        return _LogSumExp.apply(*_filled_up(states, vectors, offsets, wanted, items), False)[: len(states)]
     accumulates = is_accumulating() and vectors.is_leaf and vectors.grad is not None
     return _LogSumExp.apply(states, vectors, offsets, wanted, items, accumulates)
+
+
+def _filled_up(
+    states: Tensor, vectors: Tensor, offsets: Tensor | None, wanted: Tensor | None, items: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """With states that nobody reads, and vectors of no probability, behind the others."""
+    more_states, more_vectors = -len(states) % _RECURRING, -len(vectors) % _RECURRING
+    if offsets is None:
+        offsets = vectors.new_zeros(len(vectors))
+    lowest = torch.finfo(vectors.dtype).min
+    return (
+        functional.pad(states, (0, 0, 0, more_states)),
+        functional.pad(vectors, (0, 0, 0, more_vectors)),
+        functional.pad(offsets, (0, more_vectors), value=lowest),
+        None if wanted is None else functional.pad(wanted, (0, more_states), value=-1),
+        None if items is None else functional.pad(items, (0, more_vectors), value=-2),
+    )
 
 
 class _LogSumExp(torch.autograd.Function):

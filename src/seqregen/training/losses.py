@@ -121,8 +121,11 @@ def _sampled_softmax(
     if not sampler.uniform if loss.logq is None else loss.logq:
         offsets = -math.log(drawn.n_draws) - sampler.log_probabilities(drawn.items, states)
     positive = (states * wanted).sum(-1)
+    # A batch's own targets are as many as it happens to have.
+    sizes_vary = not isinstance(sampler, DrawnNegatives)
+    sums = log_sum_exp_scores(states, vectors, offsets, (targets, drawn.items), sizes_vary=sizes_vary)
     # -logsigmoid(s₊ - log Σ) is log(exp(s₊) + Σ) - s₊.
-    return -functional.logsigmoid(positive - log_sum_exp_scores(states, vectors, offsets, (targets, drawn.items)))
+    return -functional.logsigmoid(positive - sums)
 
 
 def _calibrated_binary(
