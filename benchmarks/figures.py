@@ -81,12 +81,14 @@ def _coordinates(line: Mapping[float, float]) -> tuple[list[float], list[float]]
     return list(line), list(line.values())
 
 
-def draw_weights(maps: Mapping[str, tuple[list[list[float]], float]], name: str) -> None:
+def draw_weights(maps: Mapping[str, tuple[list[list[float]], float]], n_positions: int, name: str) -> None:
     """A heat map a model: the weights of some rows, and their variance with empty cells as 0, as the paper takes it.
 
     Parameters
     ----------
     maps : mapping of model to (weights of each row, the paper's variance)
+    n_positions : int
+        Width of the maps.
     name : str
         Of the file.
     """
@@ -97,7 +99,7 @@ def draw_weights(maps: Mapping[str, tuple[list[list[float]], float]], name: str)
             1, len(maps), figsize=(1.5 + 2.1 * len(maps), 2.9), sharey=True, squeeze=False, layout="constrained"
         )
         for axes, (model, (rows, published)) in zip(places[0], maps.items(), strict=True):
-            grid = np.zeros((len(rows), max(map(len, rows))))
+            grid = np.zeros((len(rows), n_positions))
             is_empty = np.ones(grid.shape, dtype=bool)
             for number, weights in enumerate(rows):
                 grid[number, : len(weights)] = weights
@@ -134,7 +136,7 @@ def draw_sources(
                 at = np.arange(len(datasets)) + shift
                 axes.plot(at, heights, "o", color=_BEST, fillstyle=fill, label=f"ours, {source} rows")
                 axes.plot(at, theirs, "D", color=_PUBLISHED, fillstyle=fill, label=f"paper, {source} rows")
-            axes.set_xticks(range(len(datasets)), datasets, fontsize=8)
+            axes.set_xticks(range(len(datasets)), [name.removeprefix("amazon-") for name in datasets])
             axes.set_title(model, loc="left")
         places[0].set_ylabel("NDCG@20")
         figure.legend(*places[0].get_legend_handles_labels(), frameon=False, loc="outside right center")

@@ -159,7 +159,7 @@ def _weights(seeds: dict[int, dict[str, Any]]) -> list[str]:
 
 
 def weight_maps(store: Store, dataset: str) -> dict[str, tuple[list[list[float]], float]]:
-    """Figure 4: of each model with a run, the weights of its longest rows under the published script, and theirs."""
+    """Figure 4: of each model with a run, the weights of some rows under the published script, and their variance."""
     found = {}
     for model, variance in PAPER["figure4"].items():
         seeds = store.runs(dataset).get((f"{model}-bce", "personalized_reference"), {})

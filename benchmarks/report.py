@@ -20,7 +20,7 @@ from .figures import draw_gains, draw_growth, draw_sources, draw_sweeps, draw_we
 from .growth import ITEM_SIZES, SIZES, growth_table, measured_sizes
 from .machine import RESULTS as ALL_RESULTS
 from .recipes import RECIPES
-from .runs import RESULTS
+from .runs import MAP_SIZE, RESULTS
 from .store import DATASETS, Store
 from .tables import published_gain
 from .variants import VARIANTS
@@ -91,7 +91,7 @@ def draw_figures(store: Store) -> None:
             draw_gains(dataset, gains, published, f"gains-{dataset}")
         maps = paper.weight_maps(store, dataset)
         if maps:
-            draw_weights(maps, f"figure4-{dataset}")
+            draw_weights(maps, MAP_SIZE, f"figure4-{dataset}")
     draw_sources(paper.sources(store), DATASETS, "figure5")
     for figure, (parameter, _) in paper.SWEEPS.items():
         panels = {

@@ -125,7 +125,7 @@ class Run:
                 for by in ("origin", "popularity", "position")
             }
             weighed = rows.replace(weights=estimator.weights_)
-            record["personalizer"] = {"settings": settings, "weights": summaries, "rows": _longest_rows(weighed)}
+            record["personalizer"] = {"settings": settings, "weights": summaries, "rows": _some_rows(weighed)}
         return record
 
     def _write(self, record: dict[str, Any], ranks: np.ndarray) -> None:
@@ -137,15 +137,15 @@ class Run:
             aside.write_text(json.dumps(record, indent=1, default=_as_plain) + "\n", encoding="utf-8")
 
 
-def _longest_rows(rows: sr.SequenceDataset) -> list[list[float]]:
-    """Weights of the targets of the longest rows that are not fixed at 1, as far as Figure 4 shows them."""
+def _some_rows(rows: sr.SequenceDataset) -> list[list[float]]:
+    """Weights of the targets of rows drawn at random, the same for all models, of those that are not fixed at 1."""
     differs = np.zeros(len(rows), dtype=bool)
     differs[row_of_position(rows.offsets)[rows.weights != 1]] = True
-    numbers = np.flatnonzero(differs)
-    longest = numbers[np.argsort(-rows.lengths[numbers], kind="stable")[:MAP_SIZE]]
+    numbers = np.flatnonzero(differs & (rows.lengths > 1))
+    drawn = np.random.default_rng(0).permutation(numbers)[:MAP_SIZE]
     return [
         [round(float(weight), 4) for weight in rows.weights[rows.offsets[row] + 1 : rows.offsets[row + 1]][:MAP_SIZE]]
-        for row in longest
+        for row in drawn
     ]
 
 

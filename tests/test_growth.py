@@ -81,7 +81,7 @@ def test_figures_are_drawn_alike_every_time(tmp_path, monkeypatch):
         figures.draw_gains("beauty", gains, {"SASRec: DR4SR": 7.0}, "gains")
         figures.draw_growth(records, series, "growth")
         figures.draw_sweeps("memories", panels, "sweeps")
-        figures.draw_weights(maps, "weights")
+        figures.draw_weights(maps, 2, "weights")
         figures.draw_sources(sources, ("beauty", "toys"), "sources")
         drawn.append([(tmp_path / f"{name}.svg").read_text() for name in names])
     assert drawn[0] == drawn[1]
