@@ -34,7 +34,7 @@ _LOSSES = {
     "SASRec-bce": "bce, 1 uniform negative",
     "SASRec-softmax": "softmax over 4,096 items by popularity, logQ",
 }
-_FRONT_RECIPES = {"SASRec-bce": "bce", "SASRec-sampled_softmax": "sampled_softmax", "SASRec-softmax": "softmax"}
+_FRONT_RECIPES = {"SASRec-bce": "bce", "SASRec-sampled_softmax": "softmax, 256 uniform", "SASRec-softmax": "softmax"}
 _FRONT_VARIANTS = {
     "original": "original",
     "mined": "original + mined",

@@ -18,7 +18,7 @@ from seqregen import Origin, SequenceDataset
 from seqregen.inputs import check_sequences
 from seqregen.labels import as_label_array, encode_labels
 from seqregen.metrics import ndcg_at_k, rank_targets_in_blocks, ranking_scorers, top_items_in_blocks
-from seqregen.model_selection import LeaveLastOut, append_targets, leave_one_out
+from seqregen.model_selection import LeaveLastOut, append_targets, append_validation, leave_one_out
 from seqregen.recommender import RegeneratedRecommender
 from seqregen.targets import SASRec
 
@@ -89,6 +89,10 @@ class Copier(TransformerMixin, BaseEstimator):
         if self.loss == "vocabulary":
             return data.replace(vocabulary=data.vocabulary[::-1])
         rows = data.originals()
+        if self.loss == "order":
+            return rows[::-1].replace(validation=rows.validation)
+        if self.loss == "items":
+            return append_validation(rows).replace(validation=rows.validation)
         for _ in range(self.copies):
             data = data.append(rows.items, rows.offsets, Origin.REGENERATED, source=np.arange(len(rows)))
         return data
@@ -281,6 +285,8 @@ def test_methods_are_there_only_if_the_recommender_has_them():
         ("rows", ValueError, "Copier was given 40 original rows and gave 39"),
         ("type", TypeError, "must give a SequenceDataset.*Copier gave list"),
         ("vocabulary", ValueError, "Copier changed the vocabulary"),
+        ("order", ValueError, "Copier changed the original row 0, .* must stay as they are"),
+        ("items", ValueError, "Copier changed the original row 0, .* must stay as they are"),
     ],
 )
 def test_a_regeneration_that_loses_something_is_refused(loss, error, message):

@@ -468,3 +468,25 @@ def test_describe_gives_the_published_table_of_beauty(real_file):
     assert round(facts.mean_length, 1) == 8.9
     assert f"{facts.sparsity:.2%}" == "99.93%"
     assert "198,502" in str(facts)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "error", "message"),
+    [
+        ([1], TypeError, "pairs must be PatternPairs or None; got a list"),
+        (
+            PatternPairs(*map(np.array, ([0, 1], [0], [1, 99], [0, 2]))),
+            ValueError,
+            "pattern_items .* got 99 at 1",
+        ),
+        (PatternPairs(*map(np.array, ([0, 1], [7], [1, 2], [0, 2]))), ValueError, r"patterns .* 0\.\.0; got 7 at 0"),
+        (PatternPairs(*map(np.array, ([0, 2], [0], [1, 2], [0, 2]))), ValueError, "offsets must .* end at 1"),
+        (PatternPairs(*map(np.array, ([0, 1], [0], [1, 2], [0, 3]))), ValueError, "pattern_offsets must .* end at 2"),
+    ],
+)
+def test_pairs_that_do_not_fit_are_refused(pairs, error, message):
+    data = SequenceDataset.from_sequences([[1, 2, 3]])
+    with pytest.raises(error, match=message):
+        data.replace(pairs=pairs)
+    with pytest.raises(error, match=message):
+        SequenceDataset(data.items, data.offsets, data.vocabulary, pairs=pairs)

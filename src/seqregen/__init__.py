@@ -20,6 +20,8 @@ _LOCATIONS = {
 }
 _ROOMS = (
     "datasets",
+    "formats",
+    "inputs",
     "metrics",
     "model_selection",
     "targets",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .labels import LabelError, is_missing, python_value, read_labels, require_distinct
+from .pairs import PatternPairs
 from .ragged import row_of_position
 
 __all__ = [
@@ -191,8 +192,13 @@ def check_columns(dataset: Any, changed: Collection[str]) -> None:
         if column is not None and column.shape != (expected,):
             unit = "row" if name in ROW_COLUMNS else "interaction"
             raise ValueError(f"{name} must have one value for each {unit}, shape ({expected},); got {column.shape}.")
-    if dataset.pairs is not None and dataset.pairs.n_rows != n_rows:
-        raise ValueError(f"pairs are given for {dataset.pairs.n_rows} rows, the dataset has {n_rows}.")
+    if dataset.pairs is not None:
+        if not isinstance(dataset.pairs, PatternPairs):
+            raise TypeError(f"pairs must be PatternPairs or None; got a {type(dataset.pairs).__name__}.")
+        if dataset.pairs.n_rows != n_rows:
+            raise ValueError(f"pairs are given for {dataset.pairs.n_rows} rows, the dataset has {n_rows}.")
+        if "pairs" in changed or "vocabulary" in changed:
+            dataset.pairs.check(dataset.n_items)
     if "vocabulary" in changed:
         require_distinct(dataset.vocabulary)
     _check_codes(dataset, changed)

@@ -36,6 +36,23 @@ class PatternPairs:
     pattern_items: np.ndarray
     pattern_offsets: np.ndarray
 
+    def check(self, n_items: int) -> None:
+        """Refuse parts that do not fit together, or item codes outside 1..n_items."""
+        for name, offsets, n_parts in (
+            ("offsets", self.offsets, len(self.patterns)),
+            ("pattern_offsets", self.pattern_offsets, len(self.pattern_items)),
+        ):
+            if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != n_parts or (offsets[1:] < offsets[:-1]).any():
+                raise ValueError(f"pairs: {name} must start with 0, never fall, and end at {n_parts}.")
+        for name, values, lowest, highest in (
+            ("patterns", self.patterns, 0, self.n_patterns - 1),
+            ("pattern_items", self.pattern_items, 1, n_items),
+        ):
+            wrong = (values < lowest) | (values > highest)
+            if wrong.any():
+                place = int(np.argmax(wrong))
+                raise ValueError(f"pairs: {name} must lie in {lowest}..{highest}; got {values[place]} at {place}.")
+
     @property
     def n_rows(self) -> int:
         return len(self.offsets) - 1

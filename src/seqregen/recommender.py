@@ -249,6 +249,13 @@ def _check_rows_kept(rows: SequenceDataset, regenerated: SequenceDataset, name: 
         )
     if not same_vocabulary(regenerated.vocabulary, rows.vocabulary):
         raise ValueError(f"{name} changed the vocabulary; it is the catalogue that is ranked, and must stay whole.")
+    before, after = rows.originals(), regenerated.originals()
+    if not (np.array_equal(before.offsets, after.offsets) and np.array_equal(before.items, after.items)):
+        row = next(row for row in range(len(before)) if not np.array_equal(before.row_codes(row), after.row_codes(row)))
+        raise ValueError(
+            f"{name} changed the original row {row}, {before[row].tolist()}, to {after[row].tolist()}; original rows "
+            "must stay as they are, first and in order, with added rows behind them."
+        )
     if rows.validation is None:
         return
     kept = None if regenerated.validation is None else regenerated.validation[: rows.n_original]

@@ -138,7 +138,7 @@ class SequenceDataset:
             "domains": domains,
         }
         self._assign(as_columns(columns, np.size(offsets) - 1), pairs)
-        check_columns(self, columns)
+        check_columns(self, {*columns, "pairs"})
 
     def _assign(self, columns: dict[str, np.ndarray | None], pairs: PatternPairs | None) -> None:
         for name, column in columns.items():
@@ -289,11 +289,12 @@ class SequenceDataset:
         unknown = set(columns) - set(self.__slots__)
         if unknown:
             raise TypeError(f"unknown column {sorted(unknown)[0]!r}; the columns are {', '.join(self.__slots__)}.")
+        names = set(columns)
         pairs = columns.pop("pairs", self.pairs)
         kept = {name: getattr(self, name) for name in self.__slots__ if name != "pairs"}
         changed = as_columns(columns, np.size(columns.get("offsets", self.offsets)) - 1)
         replaced = _rebuild(kept | changed, pairs)
-        check_columns(replaced, changed)
+        check_columns(replaced, names)
         return replaced
 
     def originals(self) -> SequenceDataset:

@@ -90,6 +90,8 @@ def test_other_readers_find_lists_of_labels(data, tmp_path):
         [datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)],
         [datetime.time(1, 2, 3, 4)],
         [datetime.timedelta(days=-1, microseconds=3)],
+        [np.datetime64("2020-01-01T00:00:00.123456789"), np.datetime64("2020-01-02", "ns")],
+        [np.timedelta64(5, "ns")],
         [frozenset({"a", "b"}), frozenset()],
         [2**63, 2**70, -(2**63) - 1, 1],
         [Decimal("1.10"), Decimal("1E+3")],

@@ -154,6 +154,28 @@ def test_times_are_written_where_all_are_known(tmp_path, times, line):
     assert (tmp_path / "data.txt").read_text() == line
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (SequenceDataset.from_sequences([["1", "nan"], ["2"]]), "the item 'nan' .* reads as a missing value"),
+        (SequenceDataset.from_sequences([["a"]]).replace(users=np.array(["\ufeffann"])), "the user .* byte order mark"),
+        (
+            SequenceDataset.from_sequences([["a"], ["b"]]).replace(timestamps=np.array([1.0, np.inf])),
+            "row 1: the time inf cannot be written as text",
+        ),
+    ],
+)
+def test_what_would_be_read_otherwise_is_refused(tmp_path, data, message):
+    with pytest.raises(ValueError, match=message):
+        write_text(data, tmp_path / "data.txt")
+    assert os.listdir(tmp_path) == []
+
+
+def test_words_for_missing_values_are_words_among_words(tmp_path):
+    write_text(SequenceDataset.from_sequences([["tea", "none"]]), tmp_path / "data.txt")
+    assert read_text(tmp_path / "data.txt").to_lists() == [["tea", "none"]]
+
+
 def test_unsigned_times_of_mined_rows_are_missing(tmp_path):
     dataset = SequenceDataset.from_sequences([["a", "b"]]).replace(timestamps=np.array([7, 8], dtype=np.uint32))
     dataset = dataset.append(np.array([2]), np.array([0, 1]), Origin.MINED)
@@ -221,6 +243,22 @@ def test_recbole_without_users_and_times(tmp_path):
 def test_recbole_refuses_what_its_format_cannot_hold(tmp_path):
     with pytest.raises(ValueError, match=r"the item .* cannot be written for RecBole"):
         to_recbole(SequenceDataset.from_sequences([["a\tb"]]), tmp_path, "shop")
+
+
+@pytest.mark.parametrize("label", ["NA", "null", "None", '"big" cup', "#N/A"])
+def test_labels_that_recbole_would_not_read_back_are_refused(tmp_path, label):
+    data = SequenceDataset.from_sequences([["tea", label]])
+    with pytest.raises(ValueError, match=r"the item .* cannot be written for RecBole, which reads it as"):
+        to_recbole(data, tmp_path, "shop")
+    with pytest.raises(ValueError, match=r"the user .* cannot be written for RecBole, which reads it as"):
+        to_recbole(SequenceDataset.from_sequences([["tea"]]).replace(users=np.array([label])), tmp_path, "shop")
+    assert os.listdir(tmp_path) == []
+
+
+def test_labels_that_recbole_reads_back(tmp_path):
+    labels = ["tea", 'a "big" cup', "na", "NAN", "none"]
+    SequenceDataset.from_sequences([labels]).to_recbole(tmp_path, "shop")
+    assert pd.read_csv(tmp_path / "shop" / "shop.inter", sep="\t")["item_id:token"].tolist() == labels
 
 
 def test_rectools_frame():

@@ -94,8 +94,11 @@ def test_a_flat_loss_ends_the_series():
     [
         ({"n_terms": -1}, "n_terms must be an integer of at least 0; got -1"),
         ({"n_terms": 1.0}, "n_terms must be an integer of at least 0; got 1.0"),
-        ({"step": 0}, "step must be above 0, or None .*; got 0"),
-        ({"step": -1}, "step must be above 0, or None .*; got -1"),
+        ({"step": 0}, "step must be above 0 and finite, or None .*; got 0"),
+        ({"step": -1}, "step must be above 0 and finite, or None .*; got -1"),
+        ({"step": float("inf")}, "step must be above 0 and finite, or None .*; got inf"),
+        ({"tolerance": -1.0}, "tolerance must be at least 0 and finite; got -1.0"),
+        ({"tolerance": float("nan")}, "tolerance must be at least 0 and finite; got nan"),
     ],
 )
 def test_what_is_no_series_is_refused(settings, message):

@@ -266,6 +266,33 @@ def test_a_miner_that_is_none(tiny, sequences):
         tiny(miner=5).fit(sequences)
 
 
+def test_a_seed_of_the_miner_is_its_own(tiny, sequences):
+    assert tiny(miner=PatternMiner(window=3, random_state=7)).fit(sequences).miner_.random_state == 7
+    assert tiny(miner=PatternMiner(window=3)).fit(sequences).miner_.random_state is not None
+
+
+def test_rows_that_others_added_stay_whole(tiny, mined, sequences):
+    weights = np.where(np.repeat(mined.origin == Origin.MINED, mined.lengths), 0.25, 1).astype(np.float32)
+    given = mined.replace(weights=weights)
+    taught = given.append(np.array([1, 2, 3]), np.array([0, 3]), Origin.REGENERATED, source=np.array([5]))
+    model = tiny().fit(taught)
+    result = model.transform(taught)
+    before = len(mined)
+    np.testing.assert_array_equal(result.weights[: mined.n_interactions], weights)
+    assert result[before : before + 1].to_lists() == taught[before:].to_lists()
+    assert result.source[before] == 5
+    assert result.memory[before] == -1
+    assert result.pairs.take(np.arange(before)) == mined.pairs
+    assert len(regenerated_rows(result)) == 1 + model.report_.kept > 1
+    assert model.transform(result) == result
+    # The order in which they are given does not matter.
+    mixed = taught[np.random.default_rng(0).permutation(len(taught))]
+    origins = model.transform(mixed).origin.tolist()
+    assert origins == sorted(origins)
+    without = tiny(include=("original", "mined")).fit(taught).transform(taught)
+    assert without.origin.max() == Origin.MINED
+
+
 def test_rows_too_short_to_pretrain_on_say_so(tiny):
     with pytest.warns(
         UserWarning, match="no row is long enough to pretrain item vectors on; they start at rand"

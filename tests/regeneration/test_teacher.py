@@ -75,6 +75,14 @@ def test_weights_that_are_there_stay(sasrec, sequences):
     np.testing.assert_array_equal(result.weights[: len(weights)], weights)
 
 
+def test_weights_that_are_no_weights_are_refused(sasrec, sequences):
+    model = taught(sasrec).fit(sequences)
+    weights = np.ones(sequences.n_interactions, dtype=np.float32)
+    weights[3] = np.nan
+    with pytest.raises(ValueError, match="weights must be finite and not negative; got nan in row 0, position 3"):
+        model.transform(sequences.replace(weights=weights))
+
+
 def test_items_are_drawn_by_their_probabilities():
     rows = SequenceDataset.from_sequences([["a"]] * 20_000 + [["b", "c"]], vocabulary=["a", "b", "c"])
     teacher = FixedScores(scores=np.log([0.7, 0.2, 0.1]))

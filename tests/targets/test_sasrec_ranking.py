@@ -25,6 +25,26 @@ def model(tiny, sequences):
     return tiny().fit(sequences)
 
 
+def test_items_without_a_score_come_last_in_the_order_of_the_vocabulary(model, sequences, monkeypatch):
+    scores = model._scores
+
+    def some_scores(histories):
+        block = scores(histories)
+        return lambda start, stop: block(start, stop).index_fill(1, torch.arange(5, N_ITEMS), -torch.inf)
+
+    monkeypatch.setattr(model, "_scores", some_scores)
+    for exclude_history in (True, False):
+        for row in model.predict(sequences, N_ITEMS - 2, exclude_history).tolist():
+            assert len(set(row)) == N_ITEMS - 2
+            assert row[-5:] == sorted(row[-5:])
+    assert set(model.predict(sequences, 5, False).ravel().tolist()) == set(model.vocabulary_[:5].tolist())
+
+
+def test_no_rows_have_no_scores(model, sequences):
+    rows = sequences.append(np.array([1, 2]), np.array([0, 2]), Origin.MINED)[-1:]
+    assert model.decision_function(rows).shape == (0, N_ITEMS)
+
+
 def test_scores_are_inner_products_of_states_and_items(model, sequences):
     expected = model.encode(sequences) @ model.item_embeddings_.T
     scores = model.decision_function(sequences)

@@ -45,7 +45,9 @@ _KINDS: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     Fraction: (str, Fraction),
     uuid.UUID: (str, uuid.UUID),
 }
-_RESTORED = {kind.__name__: restore for kind, (_, restore) in _KINDS.items()}
+_RESTORED = {kind.__name__: restore for kind, (_, restore) in _KINDS.items()} | {
+    kind.__name__: lambda parts, kind=kind: kind(parts[0], tuple(parts[1:])) for kind in (np.datetime64, np.timedelta64)
+}
 
 
 def text_of(label: Any) -> str:
@@ -79,6 +81,9 @@ def label_of(text: str) -> Any:
 
 
 def _described(value: Any) -> Any:
+    if isinstance(value, (np.datetime64, np.timedelta64)) and isinstance(value.item(), int):
+        # Python has no times as fine as these.
+        return {type(value).__name__: [int(value.astype(np.int64)), *np.datetime_data(value.dtype)]}
     if isinstance(value, np.generic):
         value = value.item()
     kind = type(value)

@@ -15,6 +15,11 @@ from .text import as_texts, times_as_numbers, user_tokens
 
 __all__ = ["to_recbole", "to_rectools"]
 
+# What pandas, by which RecBole reads its files, takes for missing.
+_READ_AS_MISSING = frozenset({
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
+    "NaN", "None", "n/a", "nan", "null",
+})  # fmt: skip
 _A_SECOND: dict[Literal["s", "ms", "us", "ns"], int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -41,7 +46,8 @@ def to_recbole(dataset: SequenceDataset, directory: str | os.PathLike, name: str
     Raises
     ------
     ValueError
-        A label is empty, holds a tab or a line break, or is no valid Unicode.
+        A label is empty, holds a tab or a line break, begins with a quotation mark, is a word that RecBole reads as a
+        missing value ("NA", "None", ...), or is no valid Unicode.
     """
     items = _tokens(dataset.vocabulary, "the item")[dataset.items - 1]
     users = _tokens(user_tokens(dataset), "the user")[row_of_position(dataset.offsets)]
@@ -71,6 +77,11 @@ def _tokens(labels: np.ndarray, what: str) -> np.ndarray:
         if not text or any(character in text for character in "\t\n\r"):
             raise ValueError(
                 f"{what} {text!r} cannot be written for RecBole: it is empty or holds a tab or line break."
+            )
+        if text.startswith('"') or text in _READ_AS_MISSING:
+            read_as = "a missing value" if text in _READ_AS_MISSING else "the beginning of a quotation"
+            raise ValueError(
+                f"{what} {text!r} cannot be written for RecBole, which reads it as {read_as}: use another label."
             )
     return np.fromiter(texts, dtype=object, count=len(texts))
 

@@ -13,7 +13,7 @@ from ..callers import stacklevel_of_caller
 from ..columns import missing_times
 from ..files import write_aside
 from ..labels import build_vocabulary, is_missing
-from ..ragged import offsets_from_lengths
+from ..ragged import offsets_from_lengths, row_of_position
 from ..sequences import SequenceDataset
 
 __all__ = ["as_texts", "read_text", "times_as_numbers", "user_tokens", "write_text"]
@@ -241,17 +241,36 @@ def write_text(dataset: SequenceDataset, path: str | os.PathLike) -> None:
     Raises
     ------
     ValueError
-        A label is empty, holds white space or ``|``, or is no valid Unicode.
+        A label is empty, holds white space or ``|``, or is no valid Unicode; an item reads as a missing value among
+        numbers; a user begins with a byte order mark; a time is infinite.
     """
-    items = _texts(dataset.vocabulary, "the item")[dataset.items - 1]
+    labels = _texts(dataset.vocabulary, "the item")
+    _check_none_reads_as_missing(labels)
+    items = labels[dataset.items - 1]
     times = times_as_numbers(dataset)
     if times is not None:
+        if not np.isfinite(times).all():
+            place = int(np.argmin(np.isfinite(times)))
+            row = int(row_of_position(dataset.offsets)[place])
+            raise ValueError(f"row {row}: the time {times[place]} cannot be written as text: it is infinite.")
         items = items + "|" + np.array(list(map(repr, times.tolist())), dtype=object)
     users = _texts(user_tokens(dataset), "the user")
+    for user in users:
+        if user.encode().startswith(_BYTE_ORDER_MARK):
+            raise ValueError(f"the user {user!r} cannot be written as text: it begins with a byte order mark.")
     fields, bounds = items.tolist(), dataset.offsets.tolist()
     with write_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="\n") as file:
         rows = zip(users.tolist(), bounds, bounds[1:], strict=False)
         file.writelines(" ".join([user, *fields[start:stop]]) + "\n" for user, start, stop in rows)
+
+
+def _check_none_reads_as_missing(labels: np.ndarray) -> None:
+    missing = [label for label in labels if label.lower() in _MISSING]
+    if missing and any(_NUMBER.fullmatch(label) for label in labels):
+        raise ValueError(
+            f"the item {missing[0]!r} cannot be written as text: among items that are numbers it reads as a missing "
+            "value. Write Parquet instead, or use another label."
+        )
 
 
 def user_tokens(dataset: SequenceDataset) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
@@ -56,7 +57,8 @@ def implicit_gradient(
         ``|v| / |H v|``.
     scaled : bool, default=False
         Whether the sum is multiplied by ``step``, as the inverse is. The published code leaves it away, and
-        so leaves a factor to the learning rate.
+        so leaves a factor to the learning rate. With ``n_terms=0`` and ``step=None`` no curvature is measured, and
+        nothing is multiplied.
     tolerance : float, default=0
         Once a product with the Hessian changes a power by less than this share of its length, the powers behind are
         taken to change as much again each, and no more products are made. What is left out is of the order of the
@@ -70,7 +72,7 @@ def implicit_gradient(
     Raises
     ------
     ValueError
-        ``n_terms`` is no integer of at least 0, or ``step`` is not above 0.
+        ``n_terms`` is no integer of at least 0, ``step`` is not above 0, or ``tolerance`` is below 0.
     RuntimeError
         An operation has no second derivative.
 
@@ -86,8 +88,10 @@ def implicit_gradient(
     """
     if isinstance(n_terms, bool) or not isinstance(n_terms, Integral) or n_terms < 0:
         raise ValueError(f"n_terms must be an integer of at least 0; got {n_terms!r}.")
-    if step is not None and not step > 0:
-        raise ValueError(f"step must be above 0, or None to measure the curvature; got {step!r}.")
+    if step is not None and not 0 < step < math.inf:
+        raise ValueError(f"step must be above 0 and finite, or None to measure the curvature; got {step!r}.")
+    if not 0 <= tolerance < math.inf:
+        raise ValueError(f"tolerance must be at least 0 and finite; got {tolerance!r}.")
     gradients = losses_gradient(dev_loss, parameters)
     return through_minimum(
         gradients, train_loss, parameters, hyperparameters, n_terms, step, scaled=scaled, tolerance=tolerance

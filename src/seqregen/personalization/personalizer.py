@@ -425,9 +425,15 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
         SequenceDataset
             The same rows. The weights are expectations over the noise, between 0 and 1; exactly 1 in rows of the
             ``fixed`` origins and for the first item of each row; times the weights that X has already.
+
+        Raises
+        ------
+        ValueError
+            A weight that X has already is negative or not finite.
         """
         check_is_fitted(self, "weighting_")
         data = check_sequences(X, vocabulary=self.vocabulary_)
+        check_weights(data)
         return data.replace(weights=self._weights(data))
 
     def _weights(self, data: SequenceDataset) -> np.ndarray:

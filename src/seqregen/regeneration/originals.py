@@ -1,14 +1,16 @@
-"""What a recommender is trained on to regenerate: the original rows, without what is held out."""
+"""Original rows: alone, as what a recommender is trained on to regenerate, and in front of the others."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..inputs import check_sequences, require_two_items
 from ..parameters import remember_columns
 from ..sequences import SequenceDataset
 
-__all__ = ["check_is_ranker", "with_originals"]
+__all__ = ["by_origin", "check_is_ranker", "with_originals"]
 
 
 def with_originals(owner: Any, X: Any) -> tuple[SequenceDataset, SequenceDataset]:
@@ -18,6 +20,12 @@ def with_originals(owner: Any, X: Any) -> tuple[SequenceDataset, SequenceDataset
     originals = data.originals().replace(validation=None, pairs=None)
     require_two_items(owner, originals, X)
     return data, originals
+
+
+def by_origin(rows: SequenceDataset) -> SequenceDataset:
+    """The rows in the order of their origins: original, mined, regenerated."""
+    in_order = (rows.origin[1:] >= rows.origin[:-1]).all()
+    return rows if in_order else rows[np.argsort(rows.origin, kind="stable")]
 
 
 def check_is_ranker(owner: Any, name: str, method: str) -> None:

@@ -25,6 +25,7 @@ from ..training.fingerprint import fingerprint
 from .decoding import Decoded, DecodingSettings, decode
 from .gate import gate_mixture, gate_use
 from .network import RegeneratorNetwork, RegeneratorSettings, entropy
+from .originals import by_origin
 from .pair_batches import PairTable, SourceRows, source_rows
 from .patterns import first_occurrences, share_of_new
 from .pretraining import check_vectors, pairs_of, pretrained_vectors
@@ -269,7 +270,8 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         self.miner_ = None
         if data.pairs is None:
             self.miner_ = clone(self.miner) if self.miner is not None else PatternMiner()
-            self.miner_.set_params(random_state=int(seeds[1] >> 1))
+            if self.miner_.random_state is None:
+                self.miner_.set_params(random_state=int(seeds[1] >> 1))
             data = self.miner_.fit_transform(data)
         check_has_originals(data, self)
         learnt = pairs_of(data.originals())
@@ -312,7 +314,7 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         given = self.item_embeddings
         if isinstance(given, str) and given != "pretrain":
             raise ValueError(f"item_embeddings must be 'pretrain', an array or None; got {given!r}.")
-        if self.miner is not None and not hasattr(self.miner, "fit_transform"):
+        if self.miner is not None and not isinstance(self.miner, PatternMiner):
             raise TypeError(f"DatasetRegenerator: miner must be a PatternMiner or None; got {self.miner!r}.")
         if self.embedding_dim % self.n_heads:
             raise ValueError(
@@ -408,24 +410,20 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of sequences, or SequenceDataset
-            Items not seen in fit are ignored with one warning.
+            Items not seen in fit are ignored with one warning. Mined rows that it has stay as they are; where it has
+            none, the patterns that were learnt from become mined rows. Rows that another kind of regenerator made stay,
+            before those that are made here; rows of a DatasetRegenerator, which have a memory, are made anew.
 
         Returns
         -------
         SequenceDataset
+            The original rows, the mined ones, and the regenerated ones, of those as many origins as ``include`` names.
         """
         check_is_fitted(self, "history_")
-        data = check_sequences(X, vocabulary=self.vocabulary_)
-        originals = data.originals()
-        if originals.pairs is None and self.miner_ is not None:
-            originals = self.miner_.transform(originals).originals()
-        regenerated, source, memory = self._regenerate(originals)
-        parts = originals
-        mined_items, mined_offsets = self._mined_rows(data)
-        if "mined" in self.include and len(mined_offsets) > 1:
-            parts = parts.append(mined_items, mined_offsets, Origin.MINED)
-        if "regenerated" in self.include and len(source):
-            parts = parts.append(
+        rows = self._with_mined_rows(check_sequences(X, vocabulary=self.vocabulary_))
+        regenerated, source, memory = self._regenerate(rows.originals())
+        if len(source):
+            rows = rows.append(
                 regenerated.items,
                 regenerated.offsets,
                 Origin.REGENERATED,
@@ -433,12 +431,21 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
                 memory=memory,
                 free_steps=regenerated.free_steps,
             )
-        return parts if "original" in self.include else parts[len(originals) :]
+        is_included = np.isin(rows.origin, [Origin[part.upper()] for part in self.include])
+        return rows if is_included.all() else rows[is_included]
 
-    def _mined_rows(self, data: SequenceDataset) -> tuple[np.ndarray, np.ndarray]:
-        """The mined rows that came with the data, or else the patterns that were learnt from."""
-        mined = data[data.origin == Origin.MINED] if data.n_original < len(data) else data[:0]
-        return (mined.items, mined.offsets) if len(mined) else self.patterns_
+    def _with_mined_rows(self, data: SequenceDataset) -> SequenceDataset:
+        """The rows in the order of their origins, with pairs, and with mined rows where there were none."""
+        if data.memory is not None and (data.memory >= 0).any():
+            data = data[data.memory < 0]
+        if data.pairs is None and self.miner_ is not None:
+            pairs = self.miner_.transform(data.originals()).originals().pairs
+            if pairs is not None:
+                data = by_origin(data)
+                data = data.replace(pairs=pairs.extend(len(data)))
+        if not (data.origin == Origin.MINED).any() and len(self.patterns_[1]) > 1:
+            data = data.append(*self.patterns_, Origin.MINED)
+        return by_origin(data)
 
     def _regenerate(self, originals: SequenceDataset) -> tuple[Decoded, np.ndarray, np.ndarray]:
         """The regenerated rows that are kept, their source rows and their memories."""

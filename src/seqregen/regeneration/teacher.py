@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from ..inputs import check_sequences
+from ..inputs import check_sequences, check_weights
 from ..parameters import check_flag, check_integer, check_real, draw_seed
 from ..ragged import position_in_row
 from ..sequences import Origin, SequenceDataset
@@ -25,10 +25,11 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     """Continue every sequence with items that a trained recommender expects next (distillation by data).
 
     A teacher, by default SASRec and FMLP together, is trained on the original rows. From each row it is then asked
-    for an item at random, by its own probabilities, then for another one behind that, and so on. The source row and
-    what was drawn behind it are a new row, whose drawn items alone are training targets. Whatever learns
-    from the rows learns what the teacher knows, without sharing its loss, architecture or library: the weaker it is,
-    the more. One that knows as much as the teacher learns nothing but the noise of the draws.
+    for an item at random, by its own probabilities (sharpened by ``temperature``, items of the row left out), then for
+    another one behind that, and so on. The source row and what was drawn behind it are a new row, whose drawn items
+    alone are training targets. Whatever learns from the rows learns what the teacher knows, without sharing its loss,
+    architecture or library: the weaker it is, the more. One that knows as much as the teacher learns nothing but the
+    noise of the draws.
 
     ``transform`` returns the rows that it is given and adds the new ones behind them.
 
@@ -181,9 +182,15 @@ class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         -------
         SequenceDataset
             The rows of X in order, then ``n_copies`` rows for each original one, with its number in ``source``.
+
+        Raises
+        ------
+        ValueError
+            A weight that X has is negative or not finite.
         """
         check_is_fitted(self, "teacher_")
         data = check_sequences(X, vocabulary=self.vocabulary_)
+        check_weights(data)
         originals = data.originals()
         numbers = np.flatnonzero(originals.lengths)
         sources = np.tile(numbers, self.n_copies)

@@ -163,6 +163,8 @@ class Ranker(BaseEstimator, metaclass=ABCMeta):
                 f"{len(histories):,} rows x {len(self.vocabulary_):,} items are too many scores to hold at once; "
                 "use score_blocks(X), predict(X, k) or rank(X, y)."
             )
+        if len(histories) == 0:
+            return np.zeros((0, len(self.vocabulary_)), dtype=np.float32)
         return np.concatenate(list(self.score_blocks(histories)))
 
     def _histories(self, X: Any) -> SequenceDataset:
@@ -180,9 +182,15 @@ class Ranker(BaseEstimator, metaclass=ABCMeta):
         return codes
 
     def _filled(self, codes: np.ndarray, histories: SequenceDataset, k: int) -> np.ndarray:
-        """Lists that the exclusion left short, with the best of the excluded items behind."""
+        """Lists that the exclusion left short, with the best of the excluded items behind.
+
+        Items that are never recommended, whose score is -inf, come last, in the order of the vocabulary.
+        """
         everything = self._top_items(histories, len(self.vocabulary_), exclude_history=False)
+        all_codes = np.arange(1, len(self.vocabulary_) + 1)
         for row, (found, ranked) in enumerate(zip(codes, everything, strict=True)):
-            kept = found[found > 0]
-            codes[row] = np.concatenate([kept, ranked[~np.isin(ranked, kept)]])[:k]
+            in_order = np.concatenate([found, ranked, all_codes])
+            in_order = in_order[in_order > 0]
+            _, first = np.unique(in_order, return_index=True)
+            codes[row] = in_order[np.sort(first)][:k]
         return codes
