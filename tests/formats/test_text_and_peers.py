@@ -158,7 +158,10 @@ def test_times_are_written_where_all_are_known(tmp_path, times, line):
     ("data", "message"),
     [
         (SequenceDataset.from_sequences([["1", "nan"], ["2"]]), "the item 'nan' .* reads as a missing value"),
-        (SequenceDataset.from_sequences([["a"]]).replace(users=np.array(["\ufeffann"])), "the user .* byte order mark"),
+        (
+            SequenceDataset.from_sequences([["a"]]).replace(users=np.array(["\ufeffann"])),
+            "the first user, .* byte order",
+        ),
         (
             SequenceDataset.from_sequences([["a"], ["b"]]).replace(timestamps=np.array([1.0, np.inf])),
             "row 1: the time inf cannot be written as text",

@@ -242,7 +242,7 @@ def write_text(dataset: SequenceDataset, path: str | os.PathLike) -> None:
     ------
     ValueError
         A label is empty, holds white space or ``|``, or is no valid Unicode; an item reads as a missing value among
-        numbers; a user begins with a byte order mark; a time is infinite.
+        numbers; the first user begins with a byte order mark; a time is infinite.
     """
     labels = _texts(dataset.vocabulary, "the item")
     _check_none_reads_as_missing(labels)
@@ -255,9 +255,8 @@ def write_text(dataset: SequenceDataset, path: str | os.PathLike) -> None:
             raise ValueError(f"row {row}: the time {times[place]} cannot be written as text: it is infinite.")
         items = items + "|" + np.array(list(map(repr, times.tolist())), dtype=object)
     users = _texts(user_tokens(dataset), "the user")
-    for user in users:
-        if user.encode().startswith(_BYTE_ORDER_MARK):
-            raise ValueError(f"the user {user!r} cannot be written as text: it begins with a byte order mark.")
+    if len(users) and users[0].encode().startswith(_BYTE_ORDER_MARK):
+        raise ValueError(f"the first user, {users[0]!r}, cannot be written as text: it begins with a byte order mark.")
     fields, bounds = items.tolist(), dataset.offsets.tolist()
     with write_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="\n") as file:
         rows = zip(users.tolist(), bounds, bounds[1:], strict=False)

@@ -439,10 +439,8 @@ class DatasetRegenerator(TransformerMixin, BaseEstimator):
         if data.memory is not None and (data.memory >= 0).any():
             data = data[data.memory < 0]
         if data.pairs is None and self.miner_ is not None:
-            pairs = self.miner_.transform(data.originals()).originals().pairs
-            if pairs is not None:
-                data = by_origin(data)
-                data = data.replace(pairs=pairs.extend(len(data)))
+            pairs = pairs_of(self.miner_.transform(data.originals()).originals())
+            data = by_origin(data).replace(pairs=pairs.extend(len(data)))
         if not (data.origin == Origin.MINED).any() and len(self.patterns_[1]) > 1:
             data = data.append(*self.patterns_, Origin.MINED)
         return by_origin(data)
