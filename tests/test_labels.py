@@ -188,7 +188,7 @@ def test_tuples_of_one_length_stay_labels():
         ([(1, 2), "a"], 1, "kind string, .* kind tuple"),
         (pa.array(["a", None]), 1, "missing"),
         ([pa.scalar("a"), pa.scalar(None)], 1, "missing"),
-        ([np.datetime64("2020-01-01"), np.datetime64("NaT")], 1, "missing"),
+        ([np.datetime64("2020-01-01"), np.datetime64("NaT", "D")], 1, "missing"),
         ([torch.tensor([1, 2])], 0, "hashable"),
         ([["a"], ["b"]], 0, "hashable"),
         ([(1, 2), ([], 1)], 1, "not hashable"),

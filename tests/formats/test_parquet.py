@@ -88,7 +88,9 @@ def test_other_readers_find_lists_of_labels(data, tmp_path):
         [datetime.date(2020, 1, 1), datetime.date(1, 1, 1)],
         [datetime.datetime(2020, 1, 1, 12, 30, 0, 7), datetime.datetime(1, 1, 1)],
         [datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)],
+        [datetime.datetime(2020, 7, 1, 12, tzinfo=zoneinfo.ZoneInfo("Europe/Paris"))],
         [datetime.time(1, 2, 3, 4)],
+        [datetime.time(1, 2, tzinfo=zoneinfo.ZoneInfo("UTC"))],
         [datetime.timedelta(days=-1, microseconds=3)],
         [np.datetime64("2020-01-01T00:00:00.123456789"), np.datetime64("2020-01-02", "ns")],
         [np.timedelta64(5, "ns")],
@@ -132,15 +134,32 @@ def test_files_without_such_labels_stay_readable_for_older_versions(data, tmp_pa
     assert versions == [1, 2]
 
 
+def test_the_hour_that_comes_twice_comes_back_as_the_one_it_was(tmp_path):
+    paris = zoneinfo.ZoneInfo("Europe/Paris")
+    for fold, offset in ((0, 2), (1, 1)):
+        label = datetime.datetime(2020, 10, 25, 2, 30, tzinfo=paris, fold=fold)
+        SequenceDataset.from_sequences([[label]]).to_parquet(tmp_path / "data.parquet")
+        (again,) = SequenceDataset.read_parquet(tmp_path / "data.parquet").vocabulary
+        assert again.utcoffset() == datetime.timedelta(hours=offset)
+        assert again.tzinfo is paris
+
+
 class Tea(str):
     """A label of a class of one's own."""
+
+
+class _Zone(datetime.tzinfo):
+    """A time zone that no name gives back."""
+
+    def utcoffset(self, when):
+        return datetime.timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
     ("label", "why"),
     [
         ((Tea("green"), 1), "of type Tea"),
-        (datetime.datetime(2020, 1, 1, tzinfo=zoneinfo.ZoneInfo("UTC")), "of type datetime with a named zone"),
+        (datetime.datetime(2020, 1, 1, tzinfo=_Zone()), "of type datetime with a time zone of no name"),
         (range(3), "of type range"),
     ],
 )

@@ -6,6 +6,7 @@ import base64
 import datetime
 import json
 import uuid
+import zoneinfo
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -29,14 +30,31 @@ def _from_parts(kind: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]
     return parts, lambda parts: kind(_restored(part) for part in parts)
 
 
+def _time_text(value: datetime.datetime | datetime.time) -> str | list:
+    if not isinstance(value.tzinfo, zoneinfo.ZoneInfo):
+        return value.isoformat()
+    # The hour that comes twice, when clocks are set back, is told apart by its fold.
+    return [value.replace(tzinfo=None).isoformat(), value.tzinfo.key, value.fold]
+
+
+def _restored_time(kind: type[datetime.datetime | datetime.time]) -> Callable[[Any], Any]:
+    def restored(text: str | list) -> Any:
+        if isinstance(text, str):
+            return kind.fromisoformat(text)
+        local, zone, fold = text
+        return kind.fromisoformat(local).replace(tzinfo=zoneinfo.ZoneInfo(zone), fold=fold)
+
+    return restored
+
+
 # Of each type, by its name in the text: what JSON can hold of a value, and how the value is made of that again.
 _KINDS: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     tuple: _from_parts(tuple),
     frozenset: _from_parts(frozenset),
     bytes: (lambda value: base64.b64encode(value).decode("ascii"), base64.b64decode),
-    datetime.datetime: (lambda value: value.isoformat(), datetime.datetime.fromisoformat),
+    datetime.datetime: (_time_text, _restored_time(datetime.datetime)),
     datetime.date: (lambda value: value.isoformat(), datetime.date.fromisoformat),
-    datetime.time: (lambda value: value.isoformat(), datetime.time.fromisoformat),
+    datetime.time: (_time_text, _restored_time(datetime.time)),
     datetime.timedelta: (
         lambda value: [value.days, value.seconds, value.microseconds],
         lambda parts: datetime.timedelta(*parts),
@@ -89,14 +107,20 @@ def _described(value: Any) -> Any:
     kind = type(value)
     if value is None or kind in (str, int, float, bool):
         return value
-    # Zones by name are not told apart by the offset, which is all that is written.
-    has_a_zone = not isinstance(getattr(value, "tzinfo", None), datetime.timezone | None)
-    if kind not in _KINDS or has_a_zone:
+    unnamed_zone = not _is_restorable(getattr(value, "tzinfo", None))
+    if kind not in _KINDS or unnamed_zone:
         raise UnwritableLabelError(
-            f"the label {value!r} is of type {kind.__name__}{' with a named zone' if has_a_zone else ''}"
+            f"the label {value!r} is of type {kind.__name__}{' with a time zone of no name' if unnamed_zone else ''}"
         )
     describe, _ = _KINDS[kind]
     return {kind.__name__: describe(value)}
+
+
+def _is_restorable(zone: datetime.tzinfo | None) -> bool:
+    """Whether the zone is none, a fixed offset, or one that :mod:`zoneinfo` knows by a name."""
+    if isinstance(zone, zoneinfo.ZoneInfo):
+        return zone.key is not None
+    return isinstance(zone, datetime.timezone | None)
 
 
 def _restored(value: Any) -> Any:

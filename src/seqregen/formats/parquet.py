@@ -46,8 +46,8 @@ def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
     Raises
     ------
     ValueError
-        Item labels, users or domains are of a type that cannot be given back as it was (a class of your own, a time in
-        a named zone), or times of a unit that Arrow lacks.
+        Item labels, users or domains are of a type that cannot be given back as it was (a class of your own, a time
+        in a zone without a name), or times of a unit that Arrow lacks.
 
     Notes
     -----
