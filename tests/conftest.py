@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,17 @@ def real_file(request):
         return path
 
     return find
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Tests marked ``gpu`` run on a GPU, or on one that is pretended where there is none."""
+    with nullcontext() if item.get_closest_marker("gpu") is None else _gpu():
+        return (yield)
+
+
+def _gpu():
+    import torch
+    from pretended_cuda import pretended_cuda
+
+    return nullcontext() if torch.cuda.is_available() else pretended_cuda()

@@ -116,8 +116,6 @@ def test_the_arithmetic_of_accelerators_gives_the_same(problem):
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_states_and_item_table(device):
-    if device == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no CUDA here")
     random = np.random.default_rng(3)
     # Whole numbers, so that sums do not depend on their order.
     states = torch.tensor(random.integers(-3, 4, (300, 8)), dtype=torch.float32, device=device)

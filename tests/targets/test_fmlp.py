@@ -402,7 +402,6 @@ def test_bad_parameters(sequences, changes, message):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is available")
 def test_cuda_learns_what_the_cpu_learns(sequences):
     on_cpu, on_cuda = (
         tiny_fmlp(loss="bce", dropout=0.0, device=device, max_epochs=4).fit(sequences) for device in ("cpu", "cuda")

@@ -72,7 +72,6 @@ def test_an_unknown_sampling_is_refused_with_the_names_there_are(tiny, sequences
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is available")
 @pytest.mark.parametrize("sampling", NEGATIVE_SAMPLING)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_loss_on_cuda_is_that_on_the_cpu_and_never_waits(loss, sampling, sequences):
@@ -82,7 +81,7 @@ def test_a_loss_on_cuda_is_that_on_the_cpu_and_never_waits(loss, sampling, seque
     targets = torch.randint(1, 25, (30,), generator=generator)
     found = []
     for device in ("cpu", "cuda"):
-        inputs = [part.to(device).requires_grad_() for part in (states, table)]
+        inputs = [part.clone().to(device).requires_grad_() for part in (states, table)]
         there = targets.to(device)
         # What is made once for all batches is made here.
         objective.per_position(*inputs, there, np.random.default_rng(0))

@@ -19,10 +19,7 @@ from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, TorchTarget
 from seqregen.testing import check_target
 from seqregen.training import LOSSES
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is available"),
-]
+pytestmark = pytest.mark.gpu
 
 
 @pytest.mark.parametrize("model", [GNN, CL4SRec])

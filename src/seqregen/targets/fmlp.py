@@ -129,7 +129,7 @@ class FMLPNetwork(NextItemNetwork):
             finally:
                 use_masks(self, before)
 
-        return checkpoint(last_slots, tokens, use_reentrant=False)
+        return checkpoint(last_slots, tokens, use_reentrant=False, preserve_rng_state=False)
 
     def _slots(self, batch: NextItemBatch, ends: Tensor) -> Tensor:
         """Normed embeddings, (n_prefixes, max_length, d), of left-padded prefixes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -197,7 +198,8 @@ def _against_shared(
         return block(states, wanted, vectors, targets)
     # Scores of a block are computed again in the backward pass rather than kept.
     parts = zip(states.split(at_once), wanted.split(at_once), targets.split(at_once), strict=True)
-    return torch.cat([checkpoint(block, s, w, vectors, t, use_reentrant=False) for s, w, t in parts])
+    again = partial(checkpoint, block, use_reentrant=False, preserve_rng_state=False)
+    return torch.cat([again(s, w, vectors, t) for s, w, t in parts])
 
 
 def _against_own(
