@@ -137,6 +137,13 @@ def test_times_one_by_one_are_the_times_of_their_array(dtype):
     assert not isinstance(as_label_array(times)[0], int)
 
 
+def test_nanoseconds_are_no_numbers():
+    for times in (np.array([5, 6], "timedelta64[ns]"), np.array([5, 6], "datetime64[ns]")):
+        assert set(map(type, as_label_array(list(times)))) == {times.dtype.type}
+        with pytest.raises(ValueError, match=r"of kind string, the ones before are of kind (timedelta64|datetime64)"):
+            as_label_array([times[0], "a"])
+
+
 @pytest.mark.parametrize("make", [np.uint64, lambda numbers: list(np.uint64(numbers))])
 def test_unsigned_integers_of_all_64_bits_are_labels(make):
     numbers = [2**63, 7, 2**64 - 1]

@@ -304,8 +304,10 @@ def _is_array_type(type_: type) -> bool:
 
 
 def _python_labels(row: Any) -> Iterable:
-    # The list of a masked array says None where it is masked; its values one by one say so.
-    return row.tolist() if isinstance(row, np.ndarray) and not np.ma.is_masked(row) else row
+    # The list of a masked array says None where it is masked, and that of nanoseconds bare numbers; the values one by
+    # one say what they are.
+    plain = isinstance(row, np.ndarray) and row.dtype.kind not in "mM" and not np.ma.is_masked(row)
+    return row.tolist() if plain else row
 
 
 def _encode(labels: Any, offsets: np.ndarray, name: str) -> SequenceDataset:

@@ -226,7 +226,8 @@ def _kind(type_: type, values: np.ndarray) -> str:
         return "missing"
     if issubclass(type_, (bool, np.bool_)):
         return "boolean"
-    if issubclass(type_, (int, np.integer)):
+    # numpy's durations count as its integers.
+    if issubclass(type_, (int, np.integer)) and not issubclass(type_, np.timedelta64):
         return "integer"
     if issubclass(type_, (float, np.floating)):
         return "float"

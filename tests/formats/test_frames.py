@@ -113,6 +113,16 @@ def test_dates_among_other_things_are_refused():
         from_frame(pd.DataFrame({"user": [1, 1], "item": [1, 2], "time": times}))
 
 
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("dtype", ["timedelta64[ns]", "datetime64[ns]"])
+def test_items_and_users_a_nanosecond_apart_are_two(make, dtype):
+    times = np.array([5, 6], dtype)
+    items = from_frame(make({"user": [1, 1], "item": times, "time": [0, 1]}))
+    assert items.to_lists() == [list(times)]
+    assert set(map(type, items.vocabulary)) == {times.dtype.type}
+    assert len(from_frame(make({"user": times, "item": [1, 1], "time": [0, 1]}))) == 2
+
+
 def test_times_with_a_zone_become_utc():
     times = pd.Series(pd.to_datetime(["2020-01-01T09:00"])).dt.tz_localize("Asia/Tokyo")
     dataset = from_frame(pd.DataFrame({"user": [1], "item": [1], "time": times}))

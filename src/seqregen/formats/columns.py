@@ -123,7 +123,11 @@ def _factorize_polars(column: Any) -> tuple[np.ndarray | None, Any]:
         column = column.cast(pl.String)
     codes = column.rank("dense").to_numpy().astype(np.int64)
     codes -= 1
-    return codes, as_label_array(column.unique().sort().to_list())
+    distinct = column.unique().sort()
+    if getattr(column.dtype, "time_unit", None) == "ns" and (distinct.to_physical() % 1000 != 0).any():
+        # Python has no time of nanoseconds: polars would give those of one microsecond the same.
+        return codes, as_label_array(distinct.to_numpy())
+    return codes, as_label_array(distinct.to_list())
 
 
 def _factorize_arrow(column: Any) -> tuple[np.ndarray | None, Any]:

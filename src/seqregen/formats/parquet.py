@@ -103,7 +103,7 @@ def _labels_to_arrow(values: np.ndarray, name: str, dtypes: dict[str, str]) -> A
     dtypes[name] = values.dtype.str
     if values.dtype == object:
         try:
-            if all(isinstance(value, _ARROW_LABELS) for value in values.tolist()):
+            if all(map(_is_arrow_label, values.tolist())):
                 return pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
             # Numbers and strings together, integers beyond 64 bits, strings that are no valid Unicode.
@@ -123,6 +123,11 @@ def _labels_to_arrow(values: np.ndarray, name: str, dtypes: dict[str, str]) -> A
             f"{name} of dtype {values.dtype} cannot be written to Parquet: the label {error.object!r} is no valid "
             f"Unicode ({error.reason}); use astype(object)."
         ) from error
+
+
+def _is_arrow_label(value: Any) -> bool:
+    # numpy's durations count as its integers.
+    return isinstance(value, _ARROW_LABELS) and not isinstance(value, np.timedelta64)
 
 
 def _texts(values: np.ndarray, name: str) -> Any:
