@@ -185,7 +185,7 @@ def _is_cuda(device: Any) -> bool:
     return torch.device(device).type == "cuda"
 
 
-def _to(value: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
+def _to(value: Tensor, *arguments: Any, non_blocking: bool = False, **keywords: Any) -> Tensor:
     device, dtype = keywords.get("device"), keywords.get("dtype")
     for given in arguments:
         if isinstance(given, Tensor):
@@ -198,6 +198,8 @@ def _to(value: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
         value = _aten._to_copy(value, dtype=dtype)
     if device is None or _is_cuda(device) == isinstance(value, PretendedTensor):
         return value
+    if not non_blocking:
+        _wait("copy between devices")
     return _Move.apply(value, _is_cuda(device))
 
 
@@ -211,7 +213,7 @@ class _Function(TorchFunctionMode):
         if function is Tensor.to:
             return _to(*arguments, **keywords)
         if function in (Tensor.cpu, Tensor.cuda):
-            return _to(arguments[0], "cpu" if function is Tensor.cpu else "cuda")
+            return _to(arguments[0], "cpu" if function is Tensor.cpu else "cuda", **keywords)
         device = keywords.get("device")
         if device is None:
             return function(*arguments, **keywords)
@@ -247,6 +249,7 @@ def pretended_cuda() -> Iterator[None]:
         (torch.cuda, "is_available", lambda: True),
         (torch.cuda, "device_count", lambda: 1),
         (torch.cuda, "current_device", lambda: 0),
+        (torch.cuda, "is_current_stream_capturing", lambda: False),
         (torch.cuda, "set_sync_debug_mode", _set_sync_debug_mode),
         (torch.cuda, "default_generators", (generator,)),
         (torch.cuda, "manual_seed", generator.manual_seed),

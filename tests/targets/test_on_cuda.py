@@ -14,7 +14,7 @@ from small_modules import BothWays, LeftPadded, Recurrent
 
 from seqregen import DatasetPersonalizer, DatasetRegenerator, PatternMiner
 from seqregen.model_selection import leave_one_out
-from seqregen.nn import GRU, time_steps
+from seqregen.nn import GRU, RandomMasks, time_steps, use_masks
 from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, TorchTarget
 from seqregen.testing import check_target
 from seqregen.training import LOSSES
@@ -46,6 +46,38 @@ def test_cuda_learns_what_the_cpu_learns(tiny, sequences, loss):
     np.testing.assert_allclose(
         on_cuda.decision_function(sequences), on_cpu.decision_function(sequences), rtol=0.02, atol=0.02
     )
+
+
+class OneStepWithoutWaiting:
+    """Takes part in a training to make one step of it in which the GPU is never waited for."""
+
+    def settings(self):
+        return {}
+
+    def kept_in(self, training, seed):
+        return training
+
+    def joined(self, task):
+        use_masks(task.network, RandomMasks(0, task.device))
+        batches = task.part.rows.shuffled(16, np.random.default_rng(0), task.device)
+        # What is made once for all batches is made here.
+        task.loss(next(batches), np.random.default_rng(0)).backward()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            task.loss(next(batches), np.random.default_rng(0)).backward()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        self.stepped = True
+        return task
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("model", [SASRec, GRU4Rec, FMLP, GNN, CL4SRec])
+def test_a_step_never_waits_for_the_gpu(model, loss, sequences):
+    settings = {"embedding_dim": 8, "hidden_dim": 8, "n_layers": 1, "max_length": 6, "max_epochs": 1}
+    step = OneStepWithoutWaiting()
+    model(loss=loss, n_negatives=None, device="cuda", random_state=0, **settings)._fit(sequences, step)
+    assert step.stepped
 
 
 def test_recurrent_layers_learn_on_cuda_what_they_learn_on_the_cpu(sequences):

@@ -145,12 +145,12 @@ def _count_ones(packed: np.ndarray) -> np.ndarray:
 def _count_on_accelerator(
     scores: torch.Tensor, columns: np.ndarray, excluded: tuple[np.ndarray, np.ndarray] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    import torch
+    from ..nn import on_device
 
-    target_scores = scores.gather(1, torch.from_numpy(columns).to(scores.device)[:, None])
+    target_scores = scores.gather(1, on_device(columns, scores.device)[:, None])
     counts = (scores >= target_scores).sum(dim=1)
     if excluded is not None:
-        rows, excluded_columns = (torch.from_numpy(part).to(scores.device) for part in excluded)
+        rows, excluded_columns = (on_device(part, scores.device) for part in excluded)
         counted = scores[rows, excluded_columns] >= target_scores[rows, 0]
         counts.index_add_(0, rows, counted.long(), alpha=-1)
     return counts.cpu().numpy(), target_scores[:, 0].double().cpu().numpy()
@@ -192,8 +192,10 @@ def _candidates_on_accelerator(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     import torch
 
+    from ..nn import on_device
+
     if excluded is not None:
-        rows, columns = (torch.from_numpy(part).to(scores.device) for part in excluded)
+        rows, columns = (on_device(part, scores.device) for part in excluded)
         scores = scores.index_put((rows, columns), scores.new_full((), -torch.inf))
     kth_best = scores.topk(k, dim=1).values[:, -1:]
     rows, columns = torch.nonzero(scores >= kth_best, as_tuple=True)

@@ -5,6 +5,7 @@ from .dropout import Dropout, RandomMasks, TorchRandomness, seeded_torch, use_ma
 from .embedding import accumulating_gradients, look_up, ordinary_gradients
 from .filters import FrequencyFilter
 from .linear import Linear, product
+from .placing import on_device
 from .propagation import GraphPropagation
 from .recurrent import GRU, TimeSteps, time_steps
 from .transformer import DecoderLayer, EncoderLayer, initialize
@@ -27,6 +28,7 @@ __all__ = [
     "group_rows",
     "initialize",
     "look_up",
+    "on_device",
     "ordinary_gradients",
     "product",
     "seeded_torch",

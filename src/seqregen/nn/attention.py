@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .dropout import Dropout
 from .linear import RECURRING
+from .placing import on_device
 
 __all__ = ["RaggedGroups", "Slots", "attend", "group_rows"]
 
@@ -228,9 +229,9 @@ def _make_group(lengths: np.ndarray, start: int, device: torch.device) -> _Group
         start + total,
         n_rows,
         longest,
-        torch.from_numpy(padded.reshape(-1)).to(device, non_blocking=True),
-        torch.from_numpy(np.flatnonzero(is_real)).to(device, non_blocking=True),
-        torch.from_numpy(is_real).to(device, non_blocking=True),
+        on_device(padded.reshape(-1), device),
+        on_device(np.flatnonzero(is_real), device),
+        on_device(is_real, device),
     )
 
 
@@ -249,14 +250,14 @@ def _pack(lengths: np.ndarray, device: torch.device) -> _Group:
     padded[real] = np.arange(total)
     row = np.full(n_blocks * width, -1, dtype=np.int64)
     row[real] = np.repeat(np.arange(len(lengths)), lengths)
-    rows = torch.from_numpy(row).to(device, non_blocking=True).view(n_blocks, width)
+    rows = on_device(row, device).view(n_blocks, width)
     return _Group(
         0,
         total,
         n_blocks,
         width,
-        torch.from_numpy(padded).to(device, non_blocking=True),
-        torch.from_numpy(real).to(device, non_blocking=True),
+        on_device(padded, device),
+        on_device(real, device),
         rows >= 0,
         rows[:, :, None] == rows[:, None, :],
     )

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .embedding import is_accumulating
+from .placing import on_device
 
 __all__ = ["GRU", "TimeSteps", "time_steps"]
 
@@ -77,9 +78,7 @@ def time_steps(lengths: np.ndarray, device: torch.device) -> TimeSteps:
     inverse = np.empty_like(order)
     inverse[order] = np.arange(len(order))
     previous = inverse[order[step > 0] - 1]
-    order, inverse, previous = (
-        torch.from_numpy(places).to(device, non_blocking=True) for places in (order, inverse, previous)
-    )
+    order, inverse, previous = (on_device(places, device) for places in (order, inverse, previous))
     return TimeSteps(order, inverse, previous, counts.tolist())
 
 

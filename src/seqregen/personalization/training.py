@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..nn import RandomMasks, ordinary_gradients, use_masks
+from ..nn import RandomMasks, on_device, ordinary_gradients, use_masks
 from ..sequences import Origin, SequenceDataset
 from ..targets.network import NextItemNetwork
 from ..targets.task import TrainingPart, TrainingTask
@@ -289,7 +289,7 @@ class _Join:
         origins = origin_codes(self.origins[batch.places], states.device)
         inputs = self.weighting.inputs(states, table, batch.targets, origins)
         weights = self.weighting(inputs.detach() if self.settings.detach_states else inputs, random)
-        fixed = torch.from_numpy(is_fixed).to(weights.device, non_blocking=True)
+        fixed = on_device(is_fixed, weights.device)
         if counted:
             self.sum += weights.detach().masked_fill(fixed, 0).sum()
             self.count += len(weights) - int(np.count_nonzero(is_fixed))

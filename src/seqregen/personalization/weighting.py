@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..nn import initialize
+from ..nn import initialize, on_device
 from ..sequences import Origin
 
 __all__ = ["FEATURES", "WeightingNetwork", "origin_codes"]
@@ -103,4 +103,4 @@ def _logistic(n: int, random: np.random.Generator) -> Tensor:
 
 def origin_codes(origins: np.ndarray, device: torch.device) -> Tensor:
     """Origins of rows, int8 (n,), as the int64 Tensor that :meth:`WeightingNetwork.inputs` reads."""
-    return torch.from_numpy(origins.astype(np.int64)).to(device, non_blocking=True)
+    return on_device(origins.astype(np.int64), device)

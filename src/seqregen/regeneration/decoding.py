@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..nn import DecoderLayer, RaggedGroups
+from ..nn import DecoderLayer, RaggedGroups, on_device
 from ..nn.linear import linear
 from ..ragged import offsets_from_lengths, take_positions
 from .network import RegeneratorNetwork
@@ -150,9 +150,9 @@ class _Chunk:
         places, offsets = take_positions(sources.offsets[rows], lengths)
         groups = RaggedGroups(lengths, [(0, len(rows))], device)
         self.n_rows, self.longest = len(rows), int(lengths.max())
-        flat = torch.from_numpy(sources.tokens[places]).to(device)
-        positions = torch.from_numpy(np.arange(len(places)) - np.repeat(offsets[:-1], lengths)).to(device)
-        is_candidate = groups.pad(torch.from_numpy(sources.is_candidate[places]).to(device))[0]
+        flat = on_device(sources.tokens[places], device)
+        positions = on_device(np.arange(len(places)) - np.repeat(offsets[:-1], lengths), device)
+        is_candidate = groups.pad(on_device(sources.is_candidate[places], device))[0]
         if groups.groups[0].is_real is not None:
             is_candidate = is_candidate & groups.groups[0].is_real
         self.is_real = groups.groups[0].is_real
@@ -193,7 +193,7 @@ class _Chunk:
     def run(self, is_free: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Emitted tokens (n, max_length + 1), how many of them are items of the pattern, and free steps, each (n,)."""
         n = len(self.row)
-        free = torch.from_numpy(is_free.reshape(n, -1)).to(self.device)
+        free = on_device(is_free.reshape(n, -1), self.device)
         emitted = torch.full((n, self.max_length + 1), -1, dtype=torch.int64, device=self.device)
         counts = torch.zeros(n, dtype=torch.int64, device=self.device)
         free_steps = torch.zeros(n, dtype=torch.int64, device=self.device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..nn import DecoderLayer, Dropout, EncoderLayer, Linear, look_up
+from ..nn import DecoderLayer, Dropout, EncoderLayer, Linear, look_up, on_device
 from .pair_batches import PairBatch
 
 __all__ = ["RegeneratorNetwork", "RegeneratorSettings"]
@@ -109,7 +109,7 @@ class RegeneratorNetwork(nn.Module):
     def mixture(self, logits: Tensor, random: np.random.Generator | None) -> Tensor:
         """Probabilities (n_pairs, K) of the memories; Gumbel noise comes from ``random``."""
         if self.settings.gate == "gumbel" and random is not None:
-            noise = torch.from_numpy(random.gumbel(size=tuple(logits.shape)).astype(np.float32)).to(logits.device)
+            noise = on_device(random.gumbel(size=tuple(logits.shape)).astype(np.float32), logits.device)
             logits = logits + noise
         return torch.softmax(logits / self.temperature, dim=-1)
 

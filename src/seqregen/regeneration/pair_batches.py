@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..nn import RaggedGroups, group_rows
+from ..nn import RaggedGroups, group_rows, on_device
 from ..pairs import PatternPairs
 from ..ragged import offsets_from_lengths, position_in_row, row_of_position, take_positions
 
@@ -153,9 +154,7 @@ class PairTable:
         slots = np.repeat(source_lengths - 1, lengths + 2)
         slots[inside] = self.slots[pattern_places]
 
-        def tensor(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values).to(device, non_blocking=True)
-
+        tensor = partial(on_device, device=device)
         return PairBatch(
             row_tokens=tensor(self.sources.tokens[row_places]),
             row_positions=tensor(position_in_row(row_offsets)),

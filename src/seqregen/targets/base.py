@@ -16,7 +16,7 @@ from torch import Tensor
 from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences, check_weights, require_two_items
 from ..model_selection import append_validation, hold_out_last
-from ..nn import initialize, product, seeded_torch
+from ..nn import initialize, on_device, product, seeded_torch
 from ..parameters import check_choice, check_flag, check_integer, check_real, draw_seed, remember_columns
 from ..sequences import SequenceDataset
 from ..training import (
@@ -438,7 +438,7 @@ class SequentialRecommender(Ranker):
             scores = product(states[start:stop], table)
             if empty[start:stop].any():
                 # With nothing to go by, popular items first.
-                scores[torch.from_numpy(empty[start:stop]).to(scores.device)] = popularity
+                scores[on_device(empty[start:stop], scores.device)] = popularity
             return scores
 
         return block

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..nn import look_up
+from ..nn import look_up, on_device
 from ..parameters import check_choice, check_real
 from ..ragged import offsets_from_lengths, row_of_position, take_positions
 from ..sequences import SequenceDataset
@@ -112,9 +112,9 @@ class ContrastiveTerm:
         order = np.argsort(lengths, kind="stable")
         places, offsets = take_positions(offsets_from_lengths(lengths)[:-1][order], lengths[order])
         states = network.states(make_batch(items[places], None, None, offsets, order, self.device))
-        rows = torch.from_numpy(order[row_of_position(offsets)]).to(self.device)
+        rows = on_device(order[row_of_position(offsets)], self.device)
         sums = states.new_zeros(len(order), states.shape[1]).index_add(0, rows, states)
-        return sums / torch.from_numpy(lengths).to(states)[:, None]
+        return sums / on_device(lengths, self.device)[:, None]
 
 
 class CL4SRec(SASRec):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..metrics import ndcg_at_k
 from ..metrics.full_ranking import rank_targets_in_blocks
-from ..nn import product
+from ..nn import on_device, product
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch
 from ..training.batches import history_batches
@@ -25,7 +25,7 @@ def last_states_of(network: NextItemNetwork, batches: Iterable[NextItemBatch], n
     table = network.item_table()
     states = torch.zeros(n_rows, table.shape[1], dtype=table.dtype, device=table.device)
     for batch in batches:
-        states[torch.from_numpy(batch.rows).to(table.device)] = network.last_states(batch)
+        states[on_device(batch.rows, table.device)] = network.last_states(batch)
     return states
 
 

@@ -137,6 +137,10 @@ class FMLPNetwork(NextItemNetwork):
         slots = torch.arange(n_slots, device=ends.device)
         back = n_slots - 1 - slots
         real = back <= batch.positions[ends, None]
+        if ends.device.type != "cpu":
+            # A GPU would have to be waited for to say how many slots are real.
+            items = batch.items[(ends[:, None] - back).clamp(min=0)]
+            return self.norm(self._embedded(items * real))
         prefix, slot = real.nonzero(as_tuple=True)
         vectors = look_up(self.items.weight, batch.items[ends[prefix] - back[slot]] - 1)
         vectors = vectors + look_up(self.positions.weight, slot)
@@ -145,6 +149,12 @@ class FMLPNetwork(NextItemNetwork):
         place = slots.repeat(len(ends), 1)
         place[prefix, slot] = torch.arange(n_slots, len(normed), device=ends.device)
         return normed.index_select(0, place.view(-1)).view(len(ends), n_slots, -1)
+
+    def _embedded(self, items: Tensor) -> Tensor:
+        """Sums of embeddings, (n_rows, max_length, d), of item codes, 0 where a slot is padded."""
+        rows = (items - 1).clamp(min=0)
+        vectors = look_up(self.items.weight, rows.view(-1)).view(*rows.shape, -1)
+        return vectors * (items > 0)[:, :, None] + self.positions.weight
 
     def frozen(self) -> Self:
         network = super().frozen()
@@ -156,8 +166,7 @@ class FMLPNetwork(NextItemNetwork):
         # The slots are the last max_length places, whatever the length of the rows.
         items = functional.pad(items, (0, self.positions.num_embeddings - items.shape[1]))
         items = shift_to_the_end(items, lengths)
-        vectors = self.items.weight[(items - 1).clamp(min=0)] * (items > 0)[:, :, None]
-        tokens = self.norm(vectors + self.positions.weight)
+        tokens = self.norm(self._embedded(items))
         for layer in self.layers[:-1]:
             tokens = layer(tokens)
         return cast(FilterLayer, self.layers[-1]).last(tokens)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..nn import TorchRandomness, seeded_torch
+from ..nn import TorchRandomness, on_device, seeded_torch
 from ..nn.padded import shift_to_the_end
 from ..ragged import take_positions
 from ..training import NextItemBatch
@@ -94,7 +94,7 @@ class PaddedNetwork(NextItemNetwork):
         lengths = np.arange(len(starts)) - starts + 1
         order = np.argsort(lengths, kind="stable")
         states = self._states_of(batch.items, starts[order], lengths[order])
-        return states[torch.from_numpy(np.argsort(order, kind="stable")).to(states.device)]
+        return states[on_device(np.argsort(order, kind="stable"), states.device)]
 
     def target_states(self, batch: NextItemBatch) -> Tensor:
         return self.states(batch) if self.output == "positions" else self.last_states(batch)
@@ -132,10 +132,7 @@ class PaddedNetwork(NextItemNetwork):
         """Codes, (n_rows, length), of pieces of flat items, and where their items stand in them, row by row."""
         n_rows, longest = len(lengths), int(lengths[-1])
         row_starts = np.arange(n_rows) * longest + (longest - lengths if self.padding == "left" else 0)
-        places, real = (
-            torch.from_numpy(take_positions(begin, lengths)[0]).to(items.device, non_blocking=True)
-            for begin in (starts, row_starts)
-        )
+        places, real = (on_device(take_positions(begin, lengths)[0], items.device) for begin in (starts, row_starts))
         codes = torch.zeros(n_rows * longest, dtype=torch.int64, device=items.device)
         codes[real] = items[places]
         return codes.view(n_rows, longest), real

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..nn import RaggedGroups, group_rows
+from ..nn import RaggedGroups, group_rows, on_device
 from ..ragged import position_in_row, take_positions
 from ..sequences import SequenceDataset
 
@@ -112,7 +112,7 @@ class NextItemRows:
         rows = rows[np.argsort(self.lengths[rows], kind="stable")]
         places, offsets = take_positions(self.starts[rows], self.lengths[rows])
         behind = places + 1
-        weights = None if self.weights is None else _tensor(self.weights[behind], device)
+        weights = None if self.weights is None else on_device(self.weights[behind], device)
         return make_batch(self.items[places], self.items[behind], weights, offsets, rows, device, places=behind)
 
 
@@ -149,17 +149,13 @@ def make_batch(
     """A batch of ragged columns whose rows are sorted by length; they are packed where no groups are given."""
     lengths = np.diff(offsets)
     return NextItemBatch(
-        items=_tensor(items, device),
-        targets=None if targets is None else _tensor(targets, device),
+        items=on_device(items, device),
+        targets=None if targets is None else on_device(targets, device),
         weights=weights,
-        positions=_tensor(position_in_row(offsets), device),
+        positions=on_device(position_in_row(offsets), device),
         groups=RaggedGroups.packed(lengths, device) if groups is None else groups,
-        last=_tensor(offsets[1:] - 1, device),
+        last=on_device(offsets[1:] - 1, device),
         rows=rows,
         lengths=lengths,
         places=places,
     )
-
-
-def _tensor(values: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(values).to(device, non_blocking=True)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..nn import on_device
 from ..ragged import take_positions
 from ..sequences import SequenceDataset
 from .batches import next_item_rows
@@ -81,7 +82,7 @@ class DrawnNegatives(NegativeSampler):
         return self._drawn((n_negatives, len(targets)), targets, random)
 
     def _drawn(self, shape: tuple[int, ...], targets: Tensor, random: np.random.Generator) -> Tensor:
-        return torch.from_numpy(self.draw(shape, random)).to(targets.device, non_blocking=True)
+        return on_device(self.draw(shape, random), targets.device)
 
     @abstractmethod
     def draw(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..nn import on_device
 from ..ragged import offsets_from_lengths, take_positions
 from ..sequences import SequenceDataset
 from .batches import NextItemBatch, NextItemRows, make_batch, next_item_rows
@@ -58,7 +59,7 @@ class PrefixRows:
         return make_batch(
             self.rows.items[places],
             self.rows.items[targets],
-            None if weights is None else torch.from_numpy(weights[targets]).to(device, non_blocking=True),
+            None if weights is None else on_device(weights[targets], device),
             offsets,
             row,
             device,

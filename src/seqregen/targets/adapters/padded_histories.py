@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...labels import is_missing
+from ...nn import on_device
 from ...sequences import SequenceDataset
 
 __all__ = ["PaddedHistories", "PrefixPlaces", "histories_of_rows", "known_users", "user_codes"]
@@ -81,7 +82,7 @@ class PrefixPlaces:
         """The given targets, and the histories before them."""
         data = self.dataset
         rows = np.searchsorted(data.offsets, places, side="right") - 1
-        weights = None if data.weights is None else torch.from_numpy(data.weights[places]).to(device)
+        weights = None if data.weights is None else on_device(data.weights[places], device)
         return _pad(
             data.items,
             data.offsets[rows],
@@ -89,7 +90,7 @@ class PrefixPlaces:
             self.max_length,
             self.users[rows],
             device,
-            targets=torch.from_numpy(data.items[places]).to(device),
+            targets=on_device(data.items[places], device),
             weights=weights,
         )
 
@@ -110,9 +111,9 @@ def _pad(
     places = (stops - lengths)[:, None] + columns
     padded = np.where(columns < lengths[:, None], items[np.minimum(places, len(items) - 1)], 0)
     return PaddedHistories(
-        torch.from_numpy(padded).to(device),
-        torch.from_numpy(lengths).to(device),
-        torch.from_numpy(users).to(device),
+        on_device(padded, device),
+        on_device(lengths, device),
+        on_device(users, device),
         targets,
         weights,
     )

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...nn import on_device
 from ...training import NextItemBatch
 from ..network import NextItemNetwork
 from .foreign_randomness import seeded_everywhere
@@ -99,7 +100,7 @@ class RecBoleNetwork(NextItemNetwork):
 
     def _negatives(self, targets: Tensor, n_negatives: int, random: np.random.Generator) -> Tensor:
         """Uniform among the items other than the target, as RecBole draws them: n_negatives x rows, flat."""
-        drawn = torch.from_numpy(random.integers(1, self.n_items, n_negatives * len(targets))).to(targets.device)
+        drawn = on_device(random.integers(1, self.n_items, n_negatives * len(targets)), targets.device)
         return drawn + (drawn >= targets.repeat(n_negatives))
 
     def _interaction(self, batch: PaddedHistories) -> Any:
@@ -141,7 +142,8 @@ class RecBoleNetwork(NextItemNetwork):
 
     def last_states(self, batch: NextItemBatch) -> Tensor:
         self.require_inner_product("encode")
-        return self._states_before(batch, batch.last + 1 - torch.from_numpy(batch.lengths).to(batch.last), batch.last)
+        first = batch.last + 1 - on_device(batch.lengths, batch.last.device)
+        return self._states_before(batch, first, batch.last)
 
     def padded_last_states(self, items: Tensor, lengths: Tensor) -> Tensor:
         self.require_inner_product("to_onnx")

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...callers import stacklevel_of_caller
 from ...metrics import ndcg_at_k
 from ...metrics.full_ranking import rank_targets_in_blocks
+from ...nn import on_device
 from ...parameters import check_choice
 from ...sequences import SequenceDataset
 from ...training import LOSSES
@@ -239,7 +240,7 @@ class RecBoleTarget(SequentialRecommender):
             scores = popularity.repeat(stop - start, 1)
             if len(rows):
                 batch = histories_of_rows(histories, rows, self.max_length, users, table.device)
-                scores[torch.from_numpy(rows - start).to(table.device)] = network.scores(batch)
+                scores[on_device(rows - start, table.device)] = network.scores(batch)
             return scores
 
         return block

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...labels import as_label_array, encode_labels
+from ...nn import on_device
 from ...ragged import row_of_position
 from ...sequences import SequenceDataset
 
@@ -47,7 +48,7 @@ class RecToolsScores:
 
     def _in_order_of_codes(self, scores: Tensor) -> Tensor:
         """Columns by item code from columns by internal number; items not seen come behind all others."""
-        internal = torch.from_numpy(self.internal[1:]).to(scores.device)
+        internal = on_device(self.internal[1:], scores.device)
         ordered = scores[:, internal.clamp(min=0)]
         behind = scores.amin(dim=1, keepdim=True) - 1
         return torch.where(internal >= 0, ordered, behind)
