@@ -23,6 +23,7 @@ from seqregen.cli import commands, demo, main
 from seqregen.cli.console import format_table
 from seqregen.cli.options import LOSSES as OFFERED_LOSSES
 from seqregen.cli.options import NEGATIVE_SAMPLING as OFFERED_SAMPLING
+from seqregen.cli.options import TEACHERS
 from seqregen.datasets import make_sequences
 from seqregen.formats import read_parquet, write_text
 from seqregen.mining import PatternMiner
@@ -30,7 +31,7 @@ from seqregen.model_selection import leave_one_out
 from seqregen.targets import SASRec
 from seqregen.training import LOSSES, NEGATIVE_SAMPLING
 
-COMMANDS = ("demo", "describe", "mine", "regenerate", "train", "score")
+COMMANDS = ("demo", "describe", "mine", "regenerate", "teach", "train", "score")
 FAST_REGENERATOR = ["--epochs", "1", "--embedding-dim", "8", "--memories", "2", "--threads", "1"]
 FAST_MODEL = ["--epochs", "2", "--embedding-dim", "8", "--threads", "1"]
 
@@ -100,8 +101,8 @@ def test_bad_arguments_are_one_line(capsys: pytest.CaptureFixture, ratings: Path
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_unknown_options_point_to_the_help_of_the_command(command: str, capsys: pytest.CaptureFixture) -> None:
-    needed = {"mine": ["x"], "regenerate": ["x", "-o", "y"], "train": ["x", "-o", "y"], "score": ["x", "y"]}
-    given = {**needed, "describe": ["x"], "demo": []}[command]
+    in_and_out = {name: ["x", "-o", "y"] for name in ("regenerate", "teach", "train")}
+    given = {**in_and_out, "mine": ["x"], "score": ["x", "y"], "describe": ["x"], "demo": []}[command]
     refused = run(capsys, command, *given, "--speed", 3)
     assert_refused(refused, "unrecognized arguments: --speed 3", f"(see seqregen {command} --help)")
 
@@ -266,6 +267,7 @@ def test_bad_outputs_are_refused_before_any_work(capsys: pytest.CaptureFixture, 
     content = ratings.read_bytes()
     assert_refused(run(capsys, "regenerate", ratings, "-o", ratings), "input")
     assert_refused(run(capsys, "regenerate", ratings, "-o", tmp_path / "rows.csv"), ".parquet")
+    assert_refused(run(capsys, "teach", missing, "-o", tmp_path / "rows.txt"), ".parquet")
     assert_refused(run(capsys, "train", ratings, "-o", tmp_path / "model.pt"), ".joblib")
     assert ratings.read_bytes() == content
 
@@ -283,6 +285,11 @@ def test_bad_parameters_name_the_parameter(capsys: pytest.CaptureFixture, rating
     assert_refused(run(capsys, "mine", ratings, "--window", 1, "-q"), "window")
     refused = run(capsys, "regenerate", tmp_path / "missing.txt", "-o", output, "--generative-rate", 2)
     assert_refused(refused, "generative_rate")
+    refused = run(capsys, "regenerate", tmp_path / "missing.txt", "-o", output, "--highest-rank", 0)
+    assert_refused(refused, "highest_rank")
+    refused = run(capsys, "regenerate", ratings, "-o", output, "--highest-rank", 5, "--include", "mined")
+    assert_refused(refused, "original")
+    assert_refused(run(capsys, "teach", tmp_path / "missing.txt", "-o", output, "--weight", -1), "weight")
     model = tmp_path / "m.joblib"
     assert_refused(run(capsys, "train", tmp_path / "missing.txt", "-o", model, "--heads", 3), "n_heads=3")
     assert_refused(run(capsys, "train", ratings, "-o", model, "--device", "quantum"), "quantum")
@@ -413,6 +420,17 @@ def test_regenerate_holds_out_and_includes(capsys: pytest.CaptureFixture, rating
     assert len(text.read_text().splitlines()) > 60
 
 
+def test_regenerate_leaves_unexpected_rows_away(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path) -> None:
+    counts = []
+    for name, filtered in (("all", []), ("some", ["--highest-rank", 2])):
+        path = tmp_path / f"{name}.parquet"
+        code, _, err = run(capsys, "regenerate", ratings, "-o", path, *filtered, *FAST_REGENERATOR)
+        assert code == 0
+        counts.append(len(SequenceDataset.read_parquet(path)))
+    assert 60 <= counts[1] < counts[0]
+    assert f"{counts[0] - counts[1]:,} rows left away" in err
+
+
 def test_reference_is_handed_on(monkeypatch: pytest.MonkeyPatch, ratings: Path, tmp_path: Path) -> None:
     made = []
     make = commands._make_regenerator
@@ -422,6 +440,27 @@ def test_reference_is_handed_on(monkeypatch: pytest.MonkeyPatch, ratings: Path, 
     assert made[0].generative_rate == 1.0
     assert made[0].gate_balance_weight == 0.0
     assert (made[0].n_memories, made[0].max_epochs, made[0].random_state) == (2, 1, 0)
+
+
+# teach
+
+
+@pytest.mark.parametrize("teacher", TEACHERS)
+def test_teach_continues_the_rows(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path, teacher: str) -> None:
+    path, model = tmp_path / "taught.parquet", tmp_path / "model.joblib"
+    options = ["--teacher", teacher, "--items", 2, "--copies", 2, "--weight", 0.5, "--threads", 1]
+    code, out, _ = run(capsys, "teach", ratings, "-o", path, "--hold-out", "validation-and-test", *options)
+    assert code == 0
+    assert "120 regenerated" in out
+    X, _ = leave_one_out(make_sequences(60, 20, random_state=0), validation=True)
+    taught = SequenceDataset.read_parquet(path)
+    assert taught.originals().to_lists() == X.to_lists()
+    np.testing.assert_array_equal(taught.originals().validation, X.validation)
+    added = taught[60:]
+    assert [row[:-2] for row in added.to_lists()] == X.to_lists() * 2
+    assert set(added.weights.tolist()) == {0.0, 0.5}
+    assert added.weights.sum() == 120 * 2 * 0.5
+    assert run(capsys, "train", path, "-o", model, *FAST_MODEL)[0] == 0
 
 
 # train and score

@@ -1,4 +1,4 @@
-"""describe, mine, regenerate, train and score."""
+"""describe, mine, regenerate, teach, train and score."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .computing import computing
 from .console import CommandError, Console, complain, format_table
 from .data import (
     MODELS,
+    PARQUET,
     PATTERNS,
     ROWS,
     check_output,
@@ -27,9 +28,9 @@ from .data import (
     save_rows,
     without_empty_rows,
 )
-from .options import chosen
+from .options import TEACHERS, chosen
 
-__all__ = ["describe", "mine", "regenerate", "score", "train"]
+__all__ = ["describe", "mine", "regenerate", "score", "teach", "train"]
 
 _SHOWN_PATTERNS = 10
 
@@ -81,6 +82,7 @@ def _regenerate(options: Namespace, console: Console) -> None:
 
     check_output(options.output, ROWS, [options.file])
     regenerator = _make_regenerator(options, console)
+    expected = None if options.highest_rank is None else _make_filter(options, console)
     miner = PatternMiner(**chosen(options, "miner"), random_state=options.seed)
     rows = load_rows(options, console)
     # Text numbers the rows as soon as one of them has no user, as those that are added.
@@ -92,6 +94,11 @@ def _regenerate(options: Namespace, console: Console) -> None:
     console.log(f"{len(miner.patterns_):,} patterns")
     with console.stage("regenerating"):
         regenerated = regenerator.fit_transform(mined)
+    if expected is not None:
+        n_rows = len(regenerated)
+        with console.stage("filtering"):
+            regenerated = expected.fit_transform(regenerated)
+        console.log(f"{n_rows - len(regenerated):,} rows left away")
     if _is_text(options.output):
         lost = ["origins", *(["validation items"] if regenerated.validation is not None else [])]
         complain(f"text keeps the rows alone, not their {' and '.join(lost)}; write .parquet to keep them.", "warning")
@@ -108,8 +115,7 @@ def _is_text(path: str) -> bool:
 def _make_regenerator(options: Namespace, console: Console) -> Any:
     from ..regeneration import DatasetRegenerator
 
-    settings = chosen(options, "regenerator")
-    settings |= {"device": options.device, "random_state": options.seed, "verbose": console.bars}
+    settings = chosen(options, "regenerator") | _common(options, console)
     if getattr(options, "include", None):
         settings["include"] = tuple(options.include)
     make = DatasetRegenerator.reference if options.reference else DatasetRegenerator
@@ -117,6 +123,45 @@ def _make_regenerator(options: Namespace, console: Console) -> Any:
     # Refused here already, not after the file has been read and mined.
     regenerator._check_parameters()
     return regenerator
+
+
+def _make_filter(options: Namespace, console: Console) -> Any:
+    from ..regeneration import RankFilter
+
+    if "original" not in (options.include or ("original",)):
+        raise CommandError("--highest-rank needs the original rows, which its SASRec learns; name them in --include.")
+    expected = RankFilter(highest_rank=options.highest_rank, **_common(options, console))
+    expected._check_parameters()
+    return expected
+
+
+def _common(options: Namespace, console: Console) -> dict[str, Any]:
+    return {"device": options.device, "random_state": options.seed, "verbose": console.bars}
+
+
+def teach(options: Namespace, console: Console) -> None:
+    """Write a training set whose rows a trained recommender continues."""
+    with computing(options.device, options.threads):
+        _teach(options, console)
+
+
+def _teach(options: Namespace, console: Console) -> None:
+    from ..regeneration import TeacherRegenerator
+    from ..targets import SASRec
+
+    check_output(options.output, PARQUET, [options.file])
+    common = _common(options, console)
+    alone = None if options.teacher == TEACHERS[0] else SASRec(refit=True, **common)
+    teacher = TeacherRegenerator(alone, **common, **chosen(options, "teacher"))
+    teacher._check_parameters()
+    rows = load_rows(options, console)
+    check_rows_fit(rows, options.output)
+    rows = hold_out(rows, options.hold_out)
+    with console.stage("teaching"):
+        taught = teacher.fit_transform(rows)
+    save_rows(taught, options.output)
+    console.log(f"wrote {options.output} ({sum(console.seconds.values()):.1f} s)")
+    print(repr(taught))
 
 
 def train(options: Namespace, console: Console) -> None:
@@ -131,8 +176,7 @@ def _train(options: Namespace, console: Console) -> None:
 
     check_output(options.output, MODELS, [options.file])
     make = SASRec.reference if options.reference else SASRec
-    common = {"device": options.device, "random_state": options.seed, "verbose": console.bars}
-    recommender = make(**common, **chosen(options, "sasrec"))
+    recommender = make(**_common(options, console), **chosen(options, "sasrec"))
     recommender._check_parameters()
     if not options.regenerate and (chosen(options, "miner") or chosen(options, "regenerator")):
         raise CommandError("options of the miner and the regenerator need --regenerate.")

@@ -20,6 +20,7 @@ from .options import COLUMNS
 
 __all__ = [
     "MODELS",
+    "PARQUET",
     "PATTERNS",
     "ROWS",
     "check_output",

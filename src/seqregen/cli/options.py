@@ -9,11 +9,12 @@ from typing import Any, NoReturn
 from .. import __version__
 from .console import CommandError
 
-__all__ = ["COLUMNS", "HELD_OUT", "LOSSES", "NEGATIVE_SAMPLING", "build_parser", "chosen"]
+__all__ = ["COLUMNS", "HELD_OUT", "LOSSES", "NEGATIVE_SAMPLING", "TEACHERS", "build_parser", "chosen"]
 
 LOSSES = ("sampled_softmax", "ce", "gbce", "bce", "bpr")
 NEGATIVE_SAMPLING = ("auto", "uniform", "popularity", "in_batch")
 COLUMNS = ("user", "item", "time")
+TEACHERS = ("sasrec-and-fmlp", "sasrec")
 HELD_OUT = ("none", "validation", "test", "validation-and-test")
 
 _INPUT_HELP = """text, one line a user: "user item item ..." (oldest item first), or Parquet (.parquet): what
@@ -33,6 +34,12 @@ _REGENERATOR: _Options = (
     ("embedding_dim", int, "size of its item vectors (default 64)"),
     ("batch_size", int, "pairs in a training batch (default 256)"),
     ("learning_rate", float, "of its optimizer (default 0.001)"),
+)
+_TEACHER: _Options = (
+    ("n_items", int, "items drawn behind each row (default 10)"),
+    ("n_copies", int, "new rows for each row, each drawn anew (default 1)"),
+    ("temperature", float, "below 1 likely items are drawn more often than the teacher expects them (default 0.5)"),
+    ("weight", float, "weight of drawn items in training (default 0.3; 1 for a model under bce)"),
 )
 _SASREC: _Options = (
     ("loss", LOSSES, "training loss (default sampled_softmax; bce is the published one, and weaker)"),
@@ -57,7 +64,10 @@ _SASREC: _Options = (
 
 
 # Options whose name is not that of the parameter.
-_SHORTER = {name: name.partition("_")[2] for name in ("n_memories", "n_negatives", "n_layers", "n_heads", "max_epochs")}
+_SHORTER = {
+    name: name.partition("_")[2]
+    for name in ("n_memories", "n_negatives", "n_layers", "n_heads", "max_epochs", "n_items", "n_copies")
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -81,7 +91,7 @@ class _CommandParser(_Parser):
 
 
 def chosen(options: argparse.Namespace, group: str) -> dict[str, Any]:
-    """The estimator parameters that were given on the command line: those of "miner", "regenerator" or "sasrec"."""
+    """The estimator parameters given on the command line: those of "miner", "regenerator", "teacher" or "sasrec"."""
     prefix = f"{group}__"
     given = {name.removeprefix(prefix): value for name, value in vars(options).items() if name.startswith(prefix)}
     return {name: value for name, value in given.items() if value is not None}
@@ -97,13 +107,14 @@ def build_parser() -> argparse.ArgumentParser:
         "  seqregen demo                                       no file needed\n"
         "  seqregen describe ratings.txt\n"
         "  seqregen regenerate ratings.txt -o regenerated.parquet\n"
+        "  seqregen teach ratings.txt -o taught.parquet\n"
         "  seqregen train ratings.txt --regenerate --leave-one-out -o model.joblib\n"
         "  seqregen score model.joblib ratings.txt\n"
         "\n'seqregen COMMAND --help' shows options and examples of each command.",
     )
     parser.add_argument("--version", action="version", version=f"seqregen {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_CommandParser)
-    for add in (_add_demo, _add_describe, _add_mine, _add_regenerate, _add_train, _add_score):
+    for add in (_add_demo, _add_describe, _add_mine, _add_regenerate, _add_teach, _add_train, _add_score):
         add(commands)
     return parser
 
@@ -188,10 +199,46 @@ def _add_regenerate(commands: Any) -> None:
         metavar="PART",
         help="parts to write: original, mined, regenerated (default all three)",
     )
+    parser.add_argument(
+        "--highest-rank",
+        type=int,
+        metavar="N",
+        help="leave added rows away whose last item a SASRec, trained on the original rows, does not rank among its "
+        "first N (default: none are; 100 measured better than all rows)",
+    )
     _add_regeneration(parser)
     parser.add_argument(
         "--reference", action="store_true", help="the published script's behaviour where it differs from the paper"
     )
+    _add_seed(parser)
+    _add_computing(parser)
+
+
+def _add_teach(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "teach",
+        "write a training set whose rows a trained recommender continues",
+        "Train recommenders on the rows of FILE, let them continue each row by items that they expect, and write the\n"
+        "original rows, then the longer ones, of which the drawn items alone are learnt. Not DR4SR: in the project's\n"
+        "benchmarks it is better, and takes longer. The rows of FILE are training rows as they are, unless --hold-out\n"
+        "moves last items out first.",
+        "  seqregen teach train.txt -o taught.parquet\n"
+        "  seqregen teach ratings.txt --hold-out validation-and-test --teacher sasrec -o taught.parquet\n"
+        "  seqregen train taught.parquet -o model.joblib",
+    )
+    _add_input(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", required=True, help=".parquet, which keeps the weights of the items"
+    )
+    _add_hold_out(parser)
+    parser.add_argument(
+        "--teacher",
+        choices=TEACHERS,
+        default=TEACHERS[0],
+        help="sasrec-and-fmlp (default), the better one, or sasrec alone, in a fraction of the time",
+    )
+    _add_options(parser, "teacher", _TEACHER, "what the teacher draws")
     _add_seed(parser)
     _add_computing(parser)
 
