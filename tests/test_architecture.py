@@ -17,7 +17,7 @@ ROOT = Path(seqregen.__file__).parent
 # The rooms by floor; a room may import rooms of its own floor that stand before it, and all below.
 FLOORS = [
     ["callers", "parameters", "files", "ragged", "labels", "pairs", "columns", "sequences"],
-    ["formats", "inputs", "nn", "training"],
+    ["formats", "inputs", "transformers", "nn", "training"],
     ["mining", "metrics", "model_selection", "datasets"],
     ["targets"],
     ["regeneration", "personalization", "recommender", "testing"],

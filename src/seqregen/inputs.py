@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import chain
 from typing import Any
 
@@ -26,7 +26,15 @@ from .labels import (
 from .ragged import offsets_from_lengths
 from .sequences import SequenceDataset
 
-__all__ = ["UnseenItemsWarning", "check_sequences", "check_weights", "encode_targets", "recode", "require_two_items"]
+__all__ = [
+    "UnseenItemsWarning",
+    "check_sequences",
+    "check_weights",
+    "encode_targets",
+    "recode",
+    "require_two_items",
+    "reusable",
+]
 
 
 class UnseenItemsWarning(UserWarning):
@@ -77,6 +85,11 @@ def check_sequences(
     if vocabulary is None:
         return dataset
     return recode(dataset, read_labels(vocabulary, "vocabulary"), name=name)
+
+
+def reusable(sequences: Any) -> Any:
+    """The input itself, or a list of the rows of an iterator, which can be read but once."""
+    return list(sequences) if isinstance(sequences, Iterator) else sequences
 
 
 def check_weights(dataset: SequenceDataset) -> None:

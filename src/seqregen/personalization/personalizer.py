@@ -8,15 +8,16 @@ from collections.abc import Collection
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..callers import stacklevel_of_caller
-from ..inputs import check_sequences, check_weights
+from ..inputs import check_sequences, check_weights, reusable
 from ..parameters import check_choice, check_integer, check_real, remember_columns
 from ..sequences import Origin, SequenceDataset
 from ..targets import Ranker, SequentialRecommender
 from ..targets.ranker import ScoreBlock
+from ..transformers import SequenceTransformer
 from .applying import position_weights
 from .inspection import WeightSummary, summarize_weights
 from .training import Personalization, PersonalizationSettings
@@ -28,7 +29,7 @@ _ORIGINS = tuple(origin.name.lower() for origin in Origin)
 _SCHEDULES = ("constant", "exponential", "weight_decay")
 
 
-class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
+class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
     """Learn, for one target model, how much every training position should weigh (DR4SR+, KDD 2024, section 4.4).
 
     A small network reads the state that the model predicts a target from, and gives the target's loss a weight between
@@ -365,6 +366,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, TransformerMixin, Ranker):
             or not finite.
         """
         self._check_parameters()
+        X = reusable(X)
         data = check_sequences(X, require_items=True)
         remember_columns(self, X)
         check_weights(data)

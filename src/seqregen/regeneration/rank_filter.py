@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import check_sequences
@@ -15,12 +15,13 @@ from ..sequences import Origin, SequenceDataset
 from ..targets import SASRec
 from ..training import resolve_device
 from ..training.checkpoints import check_checkpoint_dir
+from ..transformers import SequenceTransformer
 from .originals import check_is_ranker, with_originals
 
 __all__ = ["RankFilter"]
 
 
-class RankFilter(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+class RankFilter(MetaEstimatorMixin, SequenceTransformer, BaseEstimator):
     """Keep of the added rows those that a recommender expects.
 
     A recommender is trained on the original rows. Of the mined and regenerated rows those stay whose last item it ranks

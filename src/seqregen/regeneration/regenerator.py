@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..callers import stacklevel_of_caller
@@ -22,6 +22,7 @@ from ..sequences import Origin, SequenceDataset
 from ..training import LOSSES, TrainingPlan, resolve_device, train, with_network_on_cpu
 from ..training.checkpoints import CheckpointFile, check_checkpoint_dir
 from ..training.fingerprint import fingerprint
+from ..transformers import SequenceTransformer
 from .decoding import Decoded, DecodingSettings, decode
 from .gate import gate_mixture, gate_use
 from .network import RegeneratorNetwork, RegeneratorSettings, entropy
@@ -38,7 +39,7 @@ _PARTS = ("original", "mined", "regenerated")
 _MARKS = 2
 
 
-class DatasetRegenerator(TransformerMixin, BaseEstimator):
+class DatasetRegenerator(SequenceTransformer, BaseEstimator):
     """Turn every sequence into several informative ones (DR4SR, KDD 2024, section 4.2 and 4.3).
 
     A Transformer encoder-decoder learns the pairs (sequence -> pattern) of a :class:`~seqregen.PatternMiner`.

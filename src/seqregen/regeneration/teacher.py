@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import check_sequences, check_weights
@@ -15,13 +15,14 @@ from ..sequences import Origin, SequenceDataset
 from ..targets import FMLP, Ensemble, SASRec
 from ..training import resolve_device
 from ..training.checkpoints import check_checkpoint_dir
+from ..transformers import SequenceTransformer
 from .continuing import DrawingSettings, continued
 from .originals import check_is_ranker, with_originals
 
 __all__ = ["TeacherRegenerator"]
 
 
-class TeacherRegenerator(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator):
     """Continue every sequence with items that a trained recommender expects next (distillation by data).
 
     A teacher, by default SASRec and FMLP together, is trained on the original rows. From each row it is then asked
