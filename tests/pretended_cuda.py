@@ -249,7 +249,6 @@ def pretended_cuda() -> Iterator[None]:
         (torch.cuda, "is_available", lambda: True),
         (torch.cuda, "device_count", lambda: 1),
         (torch.cuda, "current_device", lambda: 0),
-        (torch.cuda, "is_current_stream_capturing", lambda: False),
         (torch.cuda, "set_sync_debug_mode", _set_sync_debug_mode),
         (torch.cuda, "default_generators", (generator,)),
         (torch.cuda, "manual_seed", generator.manual_seed),
@@ -258,6 +257,12 @@ def pretended_cuda() -> Iterator[None]:
         (torch.backends.cudnn, "is_acceptable", lambda tensor: False),
         (torch, "Generator", _Generator),
         (torch.autograd, "_engine_run_backward", _run_backward_pretending),
+    ]
+    # Optimizers ask the driver, by a name that depends on the version, whether a graph is being captured.
+    changes += [
+        (torch.optim.Optimizer, name, lambda optimizer: None)
+        for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check")
+        if hasattr(torch.optim.Optimizer, name)
     ]
     with ExitStack() as stack:
         for owner, name, value in changes:
