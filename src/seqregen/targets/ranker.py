@@ -186,10 +186,13 @@ class Ranker(BaseEstimator, metaclass=ABCMeta):
 
         Items that are never recommended, whose score is -inf, come last, in the order of the vocabulary.
         """
-        everything = self._top_items(histories, len(self.vocabulary_), exclude_history=False)
-        all_codes = np.arange(1, len(self.vocabulary_) + 1)
+        n_items = len(self.vocabulary_)
+        # A list is short where fewer than k items outside the history have a score: so many have one in all.
+        most = min(n_items, k + int(histories.lengths.max()))
+        everything = self._top_items(histories, most, exclude_history=False)
+        others = np.arange(1, min(n_items, k + most) + 1)
         for row, (found, ranked) in enumerate(zip(codes, everything, strict=True)):
-            in_order = np.concatenate([found, ranked, all_codes])
+            in_order = np.concatenate([found, ranked, others])
             in_order = in_order[in_order > 0]
             _, first = np.unique(in_order, return_index=True)
             codes[row] = in_order[np.sort(first)][:k]
