@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from argparse import Namespace
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -33,6 +35,18 @@ from .options import TEACHERS, chosen
 __all__ = ["describe", "mine", "regenerate", "score", "teach", "train"]
 
 _SHOWN_PATTERNS = 10
+_Command: TypeAlias = Callable[[Namespace, Console], None]
+
+
+def _computing(command: _Command) -> _Command:
+    """The command, run on the device and the threads that its options name."""
+
+    @wraps(command)
+    def run(options: Namespace, console: Console) -> None:
+        with computing(options.device, options.threads):
+            command(options, console)
+
+    return run
 
 
 def describe(options: Namespace, console: Console) -> None:
@@ -71,13 +85,9 @@ def mine(options: Namespace, console: Console) -> None:
         print(format_table(("most frequent", "support"), table))
 
 
+@_computing
 def regenerate(options: Namespace, console: Console) -> None:
     """Write a regenerated training set."""
-    with computing(options.device, options.threads):
-        _regenerate(options, console)
-
-
-def _regenerate(options: Namespace, console: Console) -> None:
     from ..mining import PatternMiner
 
     check_output(options.output, ROWS, [options.file])
@@ -139,13 +149,9 @@ def _common(options: Namespace, console: Console) -> dict[str, Any]:
     return {"device": options.device, "random_state": options.seed, "verbose": console.bars}
 
 
+@_computing
 def teach(options: Namespace, console: Console) -> None:
     """Write a training set whose rows a trained recommender continues."""
-    with computing(options.device, options.threads):
-        _teach(options, console)
-
-
-def _teach(options: Namespace, console: Console) -> None:
     from ..regeneration import TeacherRegenerator
     from ..targets import SASRec
 
@@ -164,13 +170,9 @@ def _teach(options: Namespace, console: Console) -> None:
     print(repr(taught))
 
 
+@_computing
 def train(options: Namespace, console: Console) -> None:
     """Train SASRec and save it."""
-    with computing(options.device, options.threads):
-        _train(options, console)
-
-
-def _train(options: Namespace, console: Console) -> None:
     from ..recommender import RegeneratedRecommender
     from ..targets import SASRec
 
