@@ -133,7 +133,7 @@ def test_pairs_whose_pattern_is_not_in_the_part_that_is_read_are_left_out():
     patterns = [[1, 2], [5, 6], [2, 5], [1, 2, 1, 2, 1]]
     table = table_of(rows, patterns, [[0, 1, 2], [0, 3]], longest=3)
     assert table.rows.tolist() == [0, 1]
-    assert table.tokens.tolist() == [4, 5, 0, 1]
+    assert table.tokens.tolist() == [START, 4, 5, END, START, 0, 1, END]
     assert len(table_of(rows, patterns, [[0], []], longest=3)) == 0
     assert len(table_of(rows, patterns, [[], []])) == 0
 

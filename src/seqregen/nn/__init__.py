@@ -5,7 +5,7 @@ from .dropout import Dropout, RandomMasks, TorchRandomness, seeded_torch, use_ma
 from .embedding import accumulating_gradients, look_up, ordinary_gradients
 from .filters import FrequencyFilter
 from .linear import Linear, product
-from .placing import on_device
+from .placing import GatheredArray, on_device
 from .propagation import GraphPropagation
 from .recurrent import GRU, TimeSteps, time_steps
 from .transformer import DecoderLayer, EncoderLayer, initialize
@@ -16,6 +16,7 @@ __all__ = [
     "Dropout",
     "EncoderLayer",
     "FrequencyFilter",
+    "GatheredArray",
     "GraphPropagation",
     "Linear",
     "RaggedGroups",

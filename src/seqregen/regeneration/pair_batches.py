@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..nn import RaggedGroups, group_rows, on_device
+from ..nn import GatheredArray, RaggedGroups, group_rows, on_device
 from ..pairs import PatternPairs
 from ..ragged import offsets_from_lengths, position_in_row, row_of_position, take_positions
 
@@ -35,24 +35,39 @@ class SourceRows:
     offsets: np.ndarray
     is_candidate: np.ndarray
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
+        """Number of tokens, int64 (n_rows,), of each row."""
         return np.diff(self.offsets)
+
+    @cached_property
+    def gathered_tokens(self) -> GatheredArray:
+        return GatheredArray(self.tokens)
+
+    @cached_property
+    def gathered_candidates(self) -> GatheredArray:
+        return GatheredArray(self.is_candidate)
 
 
 def source_rows(items: np.ndarray, offsets: np.ndarray, n_items: int, max_length: int) -> SourceRows:
     """Make tokens of the last ``max_length`` items of every row."""
     used = np.minimum(np.diff(offsets), max_length)
     places, used_offsets = take_positions(offsets[1:] - used, used)
-    token_offsets = offsets_from_lengths(used + 2)
-    tokens = np.empty(token_offsets[-1], dtype=np.int64)
-    tokens[token_offsets[:-1]] = n_items
-    tokens[token_offsets[1:] - 1] = n_items + 1
-    tokens[np.arange(len(places)) + 2 * row_of_position(used_offsets) + 1] = items[places] - 1
+    tokens, token_offsets, _inside = _enclosed(items[places] - 1, used_offsets, n_items)
     keys = row_of_position(token_offsets) * (n_items + 2) + tokens
     is_candidate = np.zeros(len(tokens), dtype=bool)
     is_candidate[np.unique(keys, return_index=True)[1]] = True
     return SourceRows(tokens, token_offsets, is_candidate)
+
+
+def _enclosed(tokens: np.ndarray, offsets: np.ndarray, n_items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ragged tokens with a start before each row and an end behind it, their offsets, and where the tokens are now."""
+    enclosed_offsets = offsets + 2 * np.arange(len(offsets))
+    inside = np.arange(len(tokens)) + 2 * row_of_position(offsets) + 1
+    enclosed = np.full(enclosed_offsets[-1], n_items, dtype=np.int64)
+    enclosed[inside] = tokens
+    enclosed[enclosed_offsets[1:] - 1] = n_items + 1
+    return enclosed, enclosed_offsets, inside
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,14 @@ class PairTable:
         Patterns of each row.
     n_items : int
         Size V of the vocabulary.
+
+    Attributes
+    ----------
+    rows : int64 ndarray of shape (n_pairs,)
+        Source of each pair.
+    tokens, slots : int64 ndarray of shape (n_tokens,)
+        Start, pattern and end of each pair, and where in its source each of them stands.
+    offsets : int64 ndarray of shape (n_pairs + 1,)
     """
 
     def __init__(self, sources: SourceRows, pairs: PatternPairs, n_items: int) -> None:
@@ -110,9 +133,11 @@ class PairTable:
         usable &= lengths <= sources.lengths[rows] - 2
         kept = np.repeat(usable, lengths)
         self.rows = rows[usable]
-        self.offsets = offsets_from_lengths(lengths[usable])
-        self.tokens, self.slots = tokens[kept], slots[kept]
-        self.start, self.end = n_items, n_items + 1
+        pattern_offsets = offsets_from_lengths(lengths[usable])
+        self.tokens, self.offsets, inside = _enclosed(tokens[kept], pattern_offsets, n_items)
+        self.slots = np.repeat(sources.lengths[self.rows] - 1, np.diff(self.offsets))
+        self.slots[inside] = slots[kept]
+        self._gathered_tokens, self._gathered_slots = GatheredArray(self.tokens), GatheredArray(self.slots)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -141,37 +166,31 @@ class PairTable:
         source_lengths = row_lengths[row_of_pair]
         source, source_offsets = take_positions(row_offsets[row_of_pair], source_lengths)
         bounds = group_rows(source_lengths)
-        lengths = np.diff(self.offsets)[pairs]
-        pattern_places, pattern_offsets = take_positions(self.offsets[pairs], lengths)
-        target_offsets = offsets_from_lengths(lengths + 2)
-        inside = np.arange(len(pattern_places)) + 2 * row_of_position(pattern_offsets) + 1
-        tokens = np.full(target_offsets[-1], self.start, dtype=np.int64)
-        tokens[inside] = self.tokens[pattern_places]
-        tokens[target_offsets[1:] - 1] = self.end
-        is_input = np.ones(len(tokens), dtype=bool)
+        lengths = self.offsets[pairs + 1] - self.offsets[pairs]
+        target_places, target_offsets = take_positions(self.offsets[pairs], lengths)
+        is_input = np.ones(len(target_places), dtype=bool)
         is_input[target_offsets[1:] - 1] = False
         inputs = np.flatnonzero(is_input)
-        slots = np.repeat(source_lengths - 1, lengths + 2)
-        slots[inside] = self.slots[pattern_places]
+        said = target_places[inputs] + 1
 
         tensor = partial(on_device, device=device)
         return PairBatch(
-            row_tokens=tensor(self.sources.tokens[row_places]),
+            row_tokens=self.sources.gathered_tokens.gather(row_places, device),
             row_positions=tensor(position_in_row(row_offsets)),
             row_groups=RaggedGroups.packed(row_lengths, device),
             source=tensor(source),
             pair=tensor(row_of_position(source_offsets)),
             source_groups=RaggedGroups(source_lengths, bounds, device),
-            is_candidate=tensor(self.sources.is_candidate[row_places][source]),
-            target_tokens=tensor(tokens),
+            is_candidate=self.sources.gathered_candidates.gather(row_places[source], device),
+            target_tokens=self._gathered_tokens.gather(target_places, device),
             target_positions=tensor(position_in_row(target_offsets)),
-            target_groups=RaggedGroups.packed(lengths + 2, device),
+            target_groups=RaggedGroups.packed(lengths, device),
             target_offsets=tensor(target_offsets),
             inputs=tensor(inputs),
-            input_groups=RaggedGroups(lengths + 1, bounds, device),
-            packed_inputs=RaggedGroups.packed(lengths + 1, device),
-            outputs=tensor(tokens[inputs + 1]),
-            output_slots=tensor(slots[inputs + 1]),
+            input_groups=RaggedGroups(lengths - 1, bounds, device),
+            packed_inputs=RaggedGroups.packed(lengths - 1, device),
+            outputs=self._gathered_tokens.gather(said, device),
+            output_slots=self._gathered_slots.gather(said, device),
         )
 
 

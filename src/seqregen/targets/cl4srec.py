@@ -111,7 +111,9 @@ class ContrastiveTerm:
         lengths = np.concatenate([np.diff(offsets) for _, offsets in pair])
         order = np.argsort(lengths, kind="stable")
         places, offsets = take_positions(offsets_from_lengths(lengths)[:-1][order], lengths[order])
-        states = network.states(make_batch(items[places], None, None, offsets, order, self.device))
+        states = network.states(
+            make_batch(on_device(items[places], self.device), None, None, offsets, order, self.device)
+        )
         rows = on_device(order[row_of_position(offsets)], self.device)
         sums = states.new_zeros(len(order), states.shape[1]).index_add(0, rows, states)
         return sums / on_device(lengths, self.device)[:, None]

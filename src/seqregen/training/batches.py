@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..nn import RaggedGroups, group_rows, on_device
+from ..nn import GatheredArray, RaggedGroups, group_rows, on_device
 from ..ragged import position_in_row, take_positions
 from ..sequences import SequenceDataset
 
@@ -71,6 +72,8 @@ class TrainingRows(Protocol):
 class NextItemRows:
     """The training rows of a dataset: the last ``max_length + 1`` items of every row that has a target.
 
+    On a GPU items and weights stay there: a batch is made of the copies that the first one brought.
+
     Attributes
     ----------
     items : int64 ndarray of shape (n_interactions,)
@@ -98,6 +101,22 @@ class NextItemRows:
         places, _offsets = take_positions(self.starts, self.lengths)
         return self.items[places + 1]
 
+    def items_at(self, places: np.ndarray, device: torch.device) -> Tensor:
+        """Item codes at some places among the dataset's items."""
+        return self._gathered_items.gather(places, device)
+
+    def weights_at(self, places: np.ndarray, device: torch.device) -> Tensor | None:
+        """Weights at some places among the dataset's items; None where all are 1."""
+        return None if self._gathered_weights is None else self._gathered_weights.gather(places, device)
+
+    @cached_property
+    def _gathered_items(self) -> GatheredArray:
+        return GatheredArray(self.items)
+
+    @cached_property
+    def _gathered_weights(self) -> GatheredArray | None:
+        return None if self.weights is None else GatheredArray(self.weights)
+
     def shuffled(self, batch_size: int, random: np.random.Generator, device: torch.device) -> Iterator[NextItemBatch]:
         """Batches of random rows: only inside a batch are rows ordered by length.
 
@@ -112,8 +131,15 @@ class NextItemRows:
         rows = rows[np.argsort(self.lengths[rows], kind="stable")]
         places, offsets = take_positions(self.starts[rows], self.lengths[rows])
         behind = places + 1
-        weights = None if self.weights is None else on_device(self.weights[behind], device)
-        return make_batch(self.items[places], self.items[behind], weights, offsets, rows, device, places=behind)
+        return make_batch(
+            self.items_at(places, device),
+            self.items_at(behind, device),
+            self.weights_at(behind, device),
+            offsets,
+            rows,
+            device,
+            places=behind,
+        )
 
 
 def next_item_rows(dataset: SequenceDataset, max_length: int) -> NextItemRows:
@@ -133,12 +159,12 @@ def history_batches(dataset: SequenceDataset, max_length: int, batch_size: int, 
         rows = order[first : first + batch_size]
         places, offsets = take_positions(starts[rows], used[rows])
         groups = RaggedGroups(used[rows], group_rows(used[rows]), device)
-        yield make_batch(dataset.items[places], None, None, offsets, rows, device, groups)
+        yield make_batch(on_device(dataset.items[places], device), None, None, offsets, rows, device, groups)
 
 
 def make_batch(
-    items: np.ndarray,
-    targets: np.ndarray | None,
+    items: Tensor,
+    targets: Tensor | None,
     weights: Tensor | None,
     offsets: np.ndarray,
     rows: np.ndarray,
@@ -149,8 +175,8 @@ def make_batch(
     """A batch of ragged columns whose rows are sorted by length; they are packed where no groups are given."""
     lengths = np.diff(offsets)
     return NextItemBatch(
-        items=on_device(items, device),
-        targets=None if targets is None else on_device(targets, device),
+        items=items,
+        targets=targets,
         weights=weights,
         positions=on_device(position_in_row(offsets), device),
         groups=RaggedGroups.packed(lengths, device) if groups is None else groups,

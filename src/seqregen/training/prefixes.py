@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..nn import on_device
 from ..ragged import offsets_from_lengths, take_positions
 from ..sequences import SequenceDataset
 from .batches import NextItemBatch, NextItemRows, make_batch, next_item_rows
@@ -55,11 +54,11 @@ class PrefixRows:
         row, lengths = row[order], lengths[order]
         starts = self.rows.starts[row]
         places, offsets = take_positions(starts, lengths)
-        targets, weights = starts + lengths, self.rows.weights
+        targets = starts + lengths
         return make_batch(
-            self.rows.items[places],
-            self.rows.items[targets],
-            None if weights is None else on_device(weights[targets], device),
+            self.rows.items_at(places, device),
+            self.rows.items_at(targets, device),
+            self.rows.weights_at(targets, device),
             offsets,
             row,
             device,
