@@ -38,3 +38,41 @@ def _gpu():
     from pretended_cuda import pretended_cuda
 
     return nullcontext() if torch.cuda.is_available() else pretended_cuda()
+
+
+@pytest.fixture
+def steps_without_waiting(monkeypatch):
+    """Before each training one step of it is made in which waiting for the GPU is an error; lists what was trained."""
+    import numpy as np
+    import torch
+
+    from seqregen.nn import RandomMasks, accumulating_gradients, use_masks
+    from seqregen.regeneration import regenerator
+    from seqregen.targets import base
+
+    trained = []
+
+    def train(network, batches, loss, plan, *, device, begin_epoch=None, _train=base.train, **others):
+        use_masks(network, RandomMasks(0, device))
+        network.train()
+        for parameter in network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        if begin_epoch is not None:
+            # Behind every warm-up.
+            begin_epoch(1_000)
+        random = np.random.default_rng(0)
+        with accumulating_gradients():
+            drawn = iter(batches(random))
+            # What is made once for all batches is made here.
+            loss(next(drawn), random).backward()
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                loss(next(drawn), random).backward()
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        trained.append(plan.name)
+        return _train(network, batches, loss, plan, device=device, begin_epoch=begin_epoch, **others)
+
+    for module in (base, regenerator):
+        monkeypatch.setattr(module, "train", train)
+    return trained

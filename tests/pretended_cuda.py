@@ -27,7 +27,14 @@ _aten = torch.ops.aten
 _INDEX = (_aten.index,)
 _INDEX_PUT = (_aten.index_put, _aten.index_put_, _aten._index_put_impl_)
 # What a GPU has to have finished before it can be answered.
-_WAITS = (_aten._local_scalar_dense, _aten.nonzero, _aten.masked_select, _aten._unique2, _aten.unique_dim)
+_WAITS = (
+    _aten._local_scalar_dense,
+    _aten.nonzero,
+    _aten.masked_select,
+    _aten.bincount,
+    _aten._unique2,
+    _aten.unique_dim,
+)
 
 
 class PretendedTensor(Tensor):
@@ -118,6 +125,8 @@ def _run(operator: Any, arguments: tuple, keywords: dict) -> Any:
     if not pretended:
         return _on_cpu(operator, arguments, keywords, tensors)
     stays = _check_devices(operator, arguments, tensors)
+    if operator.overloadpacket == _aten.repeat_interleave and keywords.get("output_size") is None:
+        _wait(operator)
     plain = tree_map(lambda value: value.inner if isinstance(value, PretendedTensor) else value, (arguments, keywords))
     found = operator(*plain[0], **plain[1])
     if not stays:

@@ -53,6 +53,8 @@ def test_there_is_no_numpy_array_of_what_lies_there():
         lambda there: there[there > 0],
         lambda there: torch.ones(3).to("cuda"),
         lambda there: bool(there.any()),
+        lambda there: torch.repeat_interleave(there.long()),
+        lambda there: torch.bincount(there.long()),
     ],
 )
 def test_waiting_is_an_error_where_it_shall_be(wait):
@@ -62,6 +64,7 @@ def test_waiting_is_an_error_where_it_shall_be(wait):
     with pytest.raises(RuntimeError, match="synchronizing"):
         wait(there)
     torch.ones(3).to("cuda", non_blocking=True)
+    torch.repeat_interleave(there, there.long(), output_size=3)
 
 
 def test_a_network_learns_there_what_it_learns_here():

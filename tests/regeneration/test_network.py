@@ -91,7 +91,7 @@ def test_the_temperature_falls_with_every_step_to_the_floor():
     batch = table_of(ROWS, PATTERNS, PAIRS).batch(np.arange(3), CPU)
     seen = []
     for _ in range(5):
-        seen.append(network.temperature)
+        seen.append(network.temperature.item())
         network.loss(batch, np.random.default_rng(0))
     assert seen == [2.0, 1.0, 0.5, 0.3, 0.3]
     assert "n_forward" in network.state_dict()

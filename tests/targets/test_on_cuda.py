@@ -14,7 +14,7 @@ from small_modules import BothWays, LeftPadded, Recurrent
 
 from seqregen import DatasetPersonalizer, DatasetRegenerator, PatternMiner
 from seqregen.model_selection import leave_one_out
-from seqregen.nn import GRU, RandomMasks, time_steps, use_masks
+from seqregen.nn import GRU, time_steps
 from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, TorchTarget
 from seqregen.testing import check_target
 from seqregen.training import LOSSES
@@ -48,36 +48,20 @@ def test_cuda_learns_what_the_cpu_learns(tiny, sequences, loss):
     )
 
 
-class OneStepWithoutWaiting:
-    """Takes part in a training to make one step of it in which the GPU is never waited for."""
-
-    def settings(self):
-        return {}
-
-    def kept_in(self, training, seed):
-        return training
-
-    def joined(self, task):
-        use_masks(task.network, RandomMasks(0, task.device))
-        batches = task.part.rows.shuffled(16, np.random.default_rng(0), task.device)
-        # What is made once for all batches is made here.
-        task.loss(next(batches), np.random.default_rng(0)).backward()
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            task.loss(next(batches), np.random.default_rng(0)).backward()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-        self.stepped = True
-        return task
-
-
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("model", [SASRec, GRU4Rec, FMLP, GNN, CL4SRec])
-def test_a_step_never_waits_for_the_gpu(model, loss, sequences):
-    settings = {"embedding_dim": 8, "hidden_dim": 8, "n_layers": 1, "max_length": 6, "max_epochs": 1}
-    step = OneStepWithoutWaiting()
-    model(loss=loss, n_negatives=None, device="cuda", random_state=0, **settings)._fit(sequences, step)
-    assert step.stepped
+def test_a_step_never_waits_for_the_gpu(model, loss, sequences, steps_without_waiting):
+    settings = {"embedding_dim": 8, "hidden_dim": 8, "n_layers": 1, "max_length": 6, "batch_size": 16, "max_epochs": 1}
+    model(loss=loss, n_negatives=None, device="cuda", random_state=0, **settings).fit(sequences)
+    assert steps_without_waiting == [model.__name__]
+
+
+def test_a_step_of_the_regenerator_never_waits_for_the_gpu(sequences, steps_without_waiting):
+    data = PatternMiner(window=3, random_state=0).fit_transform(sequences)
+    settings = {"embedding_dim": 8, "n_layers": 1, "hidden_dim": 12, "max_length": 6, "batch_size": 16, "max_epochs": 1}
+    regenerator = DatasetRegenerator(item_embeddings=None, gate="gumbel", device="cuda", random_state=0, **settings)
+    regenerator.fit(data)
+    assert steps_without_waiting == ["DatasetRegenerator"]
 
 
 def test_recurrent_layers_learn_on_cuda_what_they_learn_on_the_cpu(sequences):

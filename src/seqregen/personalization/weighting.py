@@ -76,7 +76,7 @@ class WeightingNetwork(nn.Module):
         """One weight a position, (n,), with noise drawn from ``random``."""
         leanings = self._leanings(inputs)
         if self.noise:
-            leanings = leanings + _logistic(len(inputs), random).to(inputs)
+            leanings = leanings + on_device(_logistic(len(inputs), random), inputs.device).to(inputs.dtype)
         return torch.sigmoid(leanings / self._clipped())
 
     def expected(self, inputs: Tensor) -> Tensor:
@@ -95,10 +95,10 @@ class WeightingNetwork(nn.Module):
         return self.temperature.clamp(min=self.floor)
 
 
-def _logistic(n: int, random: np.random.Generator) -> Tensor:
+def _logistic(n: int, random: np.random.Generator) -> np.ndarray:
     # Drawn in double precision: neither 0 nor 1 is ever met but for one draw in 2**53, which the clip sees to.
     uniform = np.clip(random.random(n), 1e-16, 1 - 1e-16)
-    return torch.from_numpy(np.log(uniform) - np.log1p(-uniform))
+    return np.log(uniform) - np.log1p(-uniform)
 
 
 def origin_codes(origins: np.ndarray, device: torch.device) -> Tensor:

@@ -71,11 +71,11 @@ class RegeneratorNetwork(nn.Module):
         self.register_buffer("is_sayable", torch.arange(settings.n_items + 2) != settings.n_items, persistent=False)
 
     @property
-    def temperature(self) -> float:
-        """Temperature of the gate in the next step."""
+    def temperature(self) -> Tensor:
+        """Temperature of the gate in the next step: a number on the device, so that no step waits for a GPU."""
         settings = self.settings
-        decayed = settings.gate_temperature * settings.gate_temperature_decay ** int(self.n_forward)
-        return max(settings.gate_temperature_floor, decayed)
+        decayed = settings.gate_temperature * settings.gate_temperature_decay ** self.n_forward.double()
+        return decayed.clamp(min=settings.gate_temperature_floor)
 
     def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         vectors = look_up(self.tokens.weight, tokens) + look_up(self.positions.weight, positions)
@@ -103,7 +103,8 @@ class RegeneratorNetwork(nn.Module):
         targets = targets.index_select(0, slots.places)
         sums = torch.zeros(len(batch.target_offsets) - 1, targets.shape[1], dtype=targets.dtype, device=targets.device)
         lengths = batch.target_offsets.diff()
-        rows = torch.repeat_interleave(torch.arange(len(lengths), device=targets.device), lengths)
+        rows = torch.arange(len(lengths), device=targets.device)
+        rows = torch.repeat_interleave(rows, lengths, output_size=len(targets))
         return self.gate(sums.index_add(0, rows, targets) / lengths[:, None])
 
     def mixture(self, logits: Tensor, random: np.random.Generator | None) -> Tensor:
