@@ -1,6 +1,8 @@
-"""Development sessions: ``nox -s tests adapters lint typing demo benchmarks docs``."""
+"""Development sessions: ``nox -s tests oldest adapters lint typing demo benchmarks docs``."""
 
 import os
+import tomllib
+from pathlib import Path
 
 import nox
 
@@ -18,6 +20,16 @@ def tests(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     # Without a compiler seq2pat cannot be built; the tests that compare with it are then skipped.
     session.run("pip", "install", "--quiet", "seq2pat>=2.0", success_codes=[0, 1], silent=True)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python="3.11")
+def oldest(session: nox.Session) -> None:
+    """Run the tests with the oldest versions that ``pyproject.toml`` allows; arguments go to pytest."""
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    needed = project["dependencies"] + project["optional-dependencies"]["frames"]
+    session.install(*(requirement.replace(">=", "==") for requirement in needed))
+    session.install("-e", ".[test]")
     session.run("pytest", *session.posargs)
 
 

@@ -11,10 +11,12 @@ import pytest
 import torch
 from sklearn.exceptions import NotFittedError
 from small_modules import BothWays, LeftPadded, Recurrent
+from torch.torch_version import TorchVersion
 
 from seqregen import SequenceDataset
 from seqregen.datasets import make_sequences
 from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, TorchTarget
+from seqregen.targets.onnx_export import OLDEST_TORCH
 from seqregen.training.batches import history_batches
 
 CPU = torch.device("cpu")
@@ -33,6 +35,13 @@ MODELS = {
 }
 # Each file takes seconds to write; what is left out is covered by the equality of padded and ragged states.
 EXPORTED = ["SASRec", "GRU4Rec", "FMLP", "GNN", "CL4SRec", "TorchTarget, left"]
+
+
+def require_exporter() -> None:
+    """Skip a test where nothing can be exported."""
+    pytest.importorskip("onnxscript")
+    if torch.__version__ < OLDEST_TORCH:
+        pytest.skip(f"to_onnx refuses torch {torch.__version__}")
 
 
 def data() -> SequenceDataset:
@@ -69,7 +78,7 @@ def test_padded_states_are_the_ragged_ones(name, width):
 def session_of(tmp_path_factory):
     """An onnxruntime session of a model's file."""
     runtime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+    require_exporter()
     directory = tmp_path_factory.mktemp("onnx")
 
     @cache
@@ -131,7 +140,7 @@ def test_the_file_says_what_it_is(session_of):
 
 @pytest.mark.slow
 def test_an_old_file_survives_an_export_that_fails(tmp_path):
-    pytest.importorskip("onnxscript")
+    require_exporter()
     path = tmp_path / "model.onnx"
     path.write_bytes(b"old")
     model = TorchTarget(Recurrent, **TORCH).fit(data())
@@ -144,7 +153,7 @@ def test_an_old_file_survives_an_export_that_fails(tmp_path):
 
 @pytest.mark.parametrize("labels", [[("a", 1), ("b", 2), ("c", 3)], [1.5, 2.5, 3.5], [1, 2, 3]])
 def test_labels_that_json_cannot_hold_are_refused(labels, tmp_path):
-    pytest.importorskip("onnxscript")
+    require_exporter()
     from seqregen.targets.onnx_export import _as_json
 
     rows = SequenceDataset.from_sequences([labels, labels])
@@ -157,10 +166,20 @@ def test_labels_that_json_cannot_hold_are_refused(labels, tmp_path):
 
 
 def test_without_its_packages_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.8.0"))
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r"needs the package onnx, .* pip install 'seqregen\[onnx\]'"):
         fitted("SASRec").to_onnx(tmp_path / "model.onnx")
+
+
+def test_an_older_torch_is_refused(monkeypatch, tmp_path):
+    # Its files would read batches of one size alone.
+    model = fitted("SASRec")
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.7.1+cu126"))
+    with pytest.raises(ImportError, match=r"to_onnx needs torch 2\.8 or newer; this is torch 2\.7\.1\+cu126"):
+        model.to_onnx(tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unfitted_model_is_refused(tmp_path):

@@ -123,7 +123,10 @@ def _factorize_polars(column: Any) -> tuple[np.ndarray | None, Any]:
         column = column.cast(pl.String)
     codes = column.rank("dense").to_numpy().astype(np.int64)
     codes -= 1
-    distinct = column.unique().sort()
+    # Older versions of polars have no unique decimals: an element of each rank does as well.
+    places = np.empty(codes.max(initial=-1) + 1, dtype=np.int64)
+    places[codes] = np.arange(len(codes))
+    distinct = column.gather(places)
     if getattr(column.dtype, "time_unit", None) == "ns" and (distinct.to_physical() % 1000 != 0).any():
         # Python has no time of nanoseconds: polars would give those of one microsecond the same.
         return codes, as_label_array(distinct.to_numpy())

@@ -36,7 +36,7 @@ class RandomMasks:
         self._generator = None
         if device.type != "cpu":
             self._generator = torch.Generator(device)
-            self._generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
+            self._generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0]) >> 1)
 
     def draw(self, like: Tensor, rate: float) -> Tensor:
         """A mask of the shape of ``like``: 0 with probability ``rate``, else ``1 / (1 - rate)``.

@@ -460,7 +460,7 @@ class SequentialRecommender(Ranker):
         Raises
         ------
         ImportError
-            onnx or onnxscript is not installed (``pip install 'seqregen[onnx]'``).
+            onnx or onnxscript is not installed (``pip install 'seqregen[onnx]'``), or torch is older than 2.8.
         ValueError
             Labels are neither strings nor numbers, or the model is larger than one file can be (2 GiB).
         """

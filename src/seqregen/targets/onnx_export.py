@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from ..files import write_aside
 from .network import NextItemNetwork
 
-__all__ = ["export_onnx"]
+__all__ = ["OLDEST_TORCH", "export_onnx"]
 
+# Before, torch.onnx fixed sizes that were asked to stay open, or failed (tried: 2.6, 2.7, 2.8, 2.11, 2.13).
+OLDEST_TORCH = "2.8"
 # Files of this format hold at most 2 GiB; what is larger would need files beside it.
 _MOST_BYTES = (1 << 31) - 1
 
@@ -102,6 +104,11 @@ def export_onnx(
 
 
 def _require_packages() -> None:
+    if torch.__version__ < OLDEST_TORCH:
+        raise ImportError(
+            f"to_onnx needs torch {OLDEST_TORCH} or newer; this is torch {torch.__version__}, whose exporter fixes "
+            "sizes that must stay open, or fails. Load the fitted model where torch is newer, and export it there."
+        )
     for package in ("onnx", "onnxscript"):
         try:
             __import__(package)
