@@ -8,6 +8,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from exporting import require_exporter
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "user_guide" / "own_models.rst"
 
@@ -30,7 +31,7 @@ def test_its_code_runs(tmp_path, monkeypatch, capsys):
     assert re.search(r"^shapes +states of 16 values, 20 item vectors$", capsys.readouterr().out, re.MULTILINE)
     assert names["search"].best_score_ > 0.3
     pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+    require_exporter()
     exec(compile(exporting, "own_models.rst", "exec"), names)
     # With an item that is unknown the file still answers as the model does.
     expected = names["best"].predict([[3, 7]], k=5, exclude_history=False)[0]

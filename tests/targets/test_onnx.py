@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from exporting import require_exporter
 from sklearn.exceptions import NotFittedError
 from small_modules import BothWays, LeftPadded, Recurrent
 from torch.torch_version import TorchVersion
@@ -16,7 +17,6 @@ from torch.torch_version import TorchVersion
 from seqregen import SequenceDataset
 from seqregen.datasets import make_sequences
 from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, TorchTarget
-from seqregen.targets.onnx_export import OLDEST_TORCH
 from seqregen.training.batches import history_batches
 
 CPU = torch.device("cpu")
@@ -35,13 +35,6 @@ MODELS = {
 }
 # Each file takes seconds to write; what is left out is covered by the equality of padded and ragged states.
 EXPORTED = ["SASRec", "GRU4Rec", "FMLP", "GNN", "CL4SRec", "TorchTarget, left"]
-
-
-def require_exporter() -> None:
-    """Skip a test where nothing can be exported."""
-    pytest.importorskip("onnxscript")
-    if torch.__version__ < OLDEST_TORCH:
-        pytest.skip(f"to_onnx refuses torch {torch.__version__}")
 
 
 def data() -> SequenceDataset:

@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from exporting import require_exporter
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_recommenders_in_scikit_learn import RECOMMENDER_FAILURES as FAILURES
@@ -148,8 +149,7 @@ def test_states_at_every_position_are_states_after_each_prefix(held_out):
 
 @pytest.mark.parametrize("name", ["SASRec", "GRU4Rec"])
 def test_to_onnx(held_out, tmp_path, name):
-    for package in ("onnx", "onnxscript"):
-        pytest.importorskip(package)
+    require_exporter()
     runtime = pytest.importorskip("onnxruntime")
     X, _ = held_out
     model = make(name, max_epochs=1).fit(X)
