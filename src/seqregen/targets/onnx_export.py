@@ -19,7 +19,7 @@ from .network import NextItemNetwork
 
 __all__ = ["OLDEST_TORCH", "export_onnx"]
 
-# Before, torch.onnx fixed sizes that were asked to stay open, or failed (tried: 2.6, 2.7, 2.8, 2.11, 2.13).
+# 2.6 and 2.7 fix sizes that are asked to stay open, or fail; 2.8, 2.11, 2.13 and 2.15 do not.
 OLDEST_TORCH = "2.8"
 # Files of this format hold at most 2 GiB; what is larger would need files beside it.
 _MOST_BYTES = (1 << 31) - 1
