@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..nn import GatheredArray, on_device
+from ..nn import on_device
 from ..ragged import take_positions
 from ..sequences import SequenceDataset
 from .batches import next_item_rows
@@ -153,17 +153,9 @@ class PopularityNegatives(_CountedNegatives, DrawnNegatives):
     def __init__(self, items: np.ndarray, n_items: int) -> None:
         super().__init__(np.bincount(items, minlength=n_items + 1)[1:])
         self.items = items
-        self._gathered = GatheredArray(items)
 
     def draw(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-        return np.asarray(self.items[self._places(shape, random)], dtype=np.int64) - 1
-
-    def _drawn(self, shape: tuple[int, ...], targets: Tensor, random: np.random.Generator) -> Tensor:
-        items = self._gathered.gather(self._places(shape, random).reshape(-1), targets.device)
-        return items.to(torch.int64).sub(1).view(shape)
-
-    def _places(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-        return random.integers(0, len(self.items), shape)
+        return np.asarray(self.items[random.integers(0, len(self.items), shape)], dtype=np.int64) - 1
 
 
 class InBatchNegatives(_CountedNegatives):
