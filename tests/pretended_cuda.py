@@ -35,6 +35,7 @@ _WAITS = (
     _aten._unique2,
     _aten.unique_dim,
 )
+_OF_DEVICE_TYPES = ("autocast", "get_autocast_dtype", "is_autocast_enabled")
 
 
 class PretendedTensor(Tensor):
@@ -250,6 +251,11 @@ def _set_sync_debug_mode(mode: str) -> None:
     _State.waiting_is_an_error = mode == "error"
 
 
+def _of_the_cpu(function: Callable) -> Callable:
+    """A function of a kind of device that takes CUDA for the CPU."""
+    return lambda device_type, *others, **keywords: function("cpu", *others, **keywords)
+
+
 @contextmanager
 def pretended_cuda() -> Iterator[None]:
     """Inside, there is a CUDA device."""
@@ -263,6 +269,8 @@ def pretended_cuda() -> Iterator[None]:
         (torch.cuda, "manual_seed", generator.manual_seed),
         (torch.cuda, "get_rng_state", lambda device=0: generator.get_state()),
         (torch.cuda, "set_rng_state", lambda state, device=0: generator.set_state(state)),
+        (torch.cuda, "get_device_capability", lambda device=None: (9, 0)),
+        *((torch, name, _of_the_cpu(getattr(torch, name))) for name in _OF_DEVICE_TYPES),
         (torch.backends.cudnn, "is_acceptable", lambda tensor: False),
         (torch, "Generator", _Generator),
         (torch.autograd, "_engine_run_backward", _run_backward_pretending),

@@ -16,6 +16,7 @@ from sklearn.exceptions import NotFittedError
 from seqregen import Origin, SequenceDataset
 from seqregen.metrics import ndcg_at_k, rank_targets
 from seqregen.model_selection import append_validation, hold_out_last, leave_one_out
+from seqregen.nn import PRECISIONS
 from seqregen.targets import base
 from seqregen.training import LOSSES, TrainingPlan, next_item_rows
 
@@ -293,7 +294,10 @@ def interrupt_in(epoch: int, monkeypatch) -> None:
     monkeypatch.setattr(base, "next_item_rows", counting_rows)
 
 
-def test_an_interrupted_fit_goes_on_to_the_same_result(tiny, sequences, tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("ignore:.*no instructions for bfloat16:UserWarning")
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_an_interrupted_fit_goes_on_to_the_same_result(tiny, sequences, tmp_path, monkeypatch, precision):
+    tiny = functools.partial(tiny, precision=precision)
     expected = tiny(max_epochs=5).fit(sequences)
     with monkeypatch.context() as patch:
         interrupt_in(3, patch)
@@ -307,12 +311,14 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(tiny, sequences, tmp_path
         tiny(max_epochs=5, checkpoint_dir=tmp_path).fit(sequences)
 
 
+@pytest.mark.filterwarnings("ignore:.*no instructions for bfloat16:UserWarning")
 def test_runs_that_differ_do_not_share_a_checkpoint(tiny, sequences, tmp_path):
     wider = sequences.replace(vocabulary=np.arange(1, 26))
     runs = [
         (tiny(), sequences),
         (tiny(max_epochs=2), sequences),
         (tiny(learning_rate=0.1), sequences),
+        (tiny(precision="bfloat16"), sequences),
         (tiny(random_state=1), sequences),
         (tiny(random_state=np.random.RandomState(7)), sequences),
         (tiny(random_state=np.random.RandomState(8)), sequences),

@@ -6,12 +6,14 @@ from .embedding import accumulating_gradients, look_up, ordinary_gradients
 from .filters import FrequencyFilter
 from .linear import Linear, product
 from .placing import GatheredArray, on_device
+from .precision import PRECISIONS, computing_in, in_full_precision, narrow_type
 from .propagation import GraphPropagation
 from .recurrent import GRU, TimeSteps, time_steps
 from .transformer import DecoderLayer, EncoderLayer, initialize
 
 __all__ = [
     "GRU",
+    "PRECISIONS",
     "DecoderLayer",
     "Dropout",
     "EncoderLayer",
@@ -26,9 +28,12 @@ __all__ = [
     "TimeSteps",
     "accumulating_gradients",
     "attend",
+    "computing_in",
     "group_rows",
+    "in_full_precision",
     "initialize",
     "look_up",
+    "narrow_type",
     "on_device",
     "ordinary_gradients",
     "product",

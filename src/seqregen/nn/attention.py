@@ -76,7 +76,7 @@ class _Group:
             return _causal_mask(self.length, like)
         if self.same_row is None and self.is_real is None:
             return None
-        key = (causal, n_heads)
+        key = (causal, n_heads, like.dtype)
         if key not in self.masks:
             if self.same_row is not None:
                 seen = self.same_row.tril() if causal else self.same_row

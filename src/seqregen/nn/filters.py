@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .precision import in_full_precision
+
 __all__ = ["FrequencyFilter"]
 
 
@@ -77,6 +79,7 @@ class FrequencyFilter(nn.Module):
         self.length = length
         self.weight = nn.Parameter(torch.zeros(length // 2 + 1, width, 2))
 
+    @in_full_precision
     def forward(self, tokens: Tensor) -> Tensor:
         """All slots filtered: (n_rows, L, d) in and out."""
         # On one core this was as fast as products with the kernel's circulant matrices, or with the matrix of the

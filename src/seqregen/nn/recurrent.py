@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from .embedding import is_accumulating
 from .placing import on_device
+from .precision import in_full_precision
 
 __all__ = ["GRU", "TimeSteps", "time_steps"]
 
@@ -107,6 +108,7 @@ class GRU(nn.GRU):
         for weight in self.parameters():
             nn.init.uniform_(weight, -bound, bound, generator=generator)
 
+    @in_full_precision
     def forward(self, positions: Tensor, steps: TimeSteps) -> Tensor:  # type: ignore[override]
         """States after each position.
 

@@ -6,7 +6,7 @@ import os
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences, check_weights, require_two_items
 from ..model_selection import append_validation, hold_out_last
-from ..nn import initialize, on_device, product, seeded_torch
+from ..nn import PRECISIONS, initialize, on_device, product, seeded_torch
 from ..parameters import check_choice, check_flag, check_integer, check_real, draw_seed, remember_columns
 from ..sequences import SequenceDataset
 from ..training import (
@@ -32,6 +32,7 @@ from ..training import (
     next_item_rows,
     resolve_device,
     train,
+    warn_of_slow_rounding,
     with_network_on_cpu,
 )
 from ..training.batches import history_batches
@@ -43,7 +44,7 @@ from .onnx_export import export_onnx
 from .ranker import ROWS_AT_ONCE, Ranker, ScoreBlock
 from .task import AddedLoss, Companion, TrainingPart, TrainingTask
 
-__all__ = ["PublishedModel", "SequentialRecommender"]
+__all__ = ["SequentialRecommender"]
 
 # Without a validation item training stops when five epochs bring less than 1 % of training loss each.
 _PLATEAU = StopRule("loss", patience=5, rising=False, tolerance=0.01)
@@ -82,6 +83,8 @@ class SequentialRecommender(Ranker):
         Training stops after ``patience`` epochs without a better validation NDCG@20; the best epoch is kept.
     refit : bool
         Train once more from the start, for the best number of epochs, on rows that end with their validation items.
+    precision : str
+        What matrix products round to in training; one of :data:`seqregen.nn.PRECISIONS`.
     device : str
         "auto" takes CUDA where there is one, else the CPU.
     random_state : int, RandomState or None
@@ -126,6 +129,7 @@ class SequentialRecommender(Ranker):
         max_epochs: int,
         patience: int,
         refit: bool,
+        precision: str,
         device: str,
         random_state: Any,
         checkpoint_dir: Any,
@@ -142,6 +146,7 @@ class SequentialRecommender(Ranker):
         self.max_epochs = max_epochs
         self.patience = patience
         self.refit = refit
+        self.precision = precision
         self.device = device
         self.random_state = random_state
         self.checkpoint_dir = checkpoint_dir
@@ -171,6 +176,7 @@ class SequentialRecommender(Ranker):
         check_choice(self, "negative_sampling", ("auto", *NEGATIVE_SAMPLING))
         for name in ("max_length", "batch_size", "max_epochs", "patience"):
             check_integer(self, name, 1)
+        check_choice(self, "precision", PRECISIONS)
         check_real(self, "learning_rate", 0, open_low=True)
         check_real(self, "weight_decay", 0)
         check_real(self, "average_decay", 0, 1, open_high=True)
@@ -205,6 +211,7 @@ class SequentialRecommender(Ranker):
         self._check_parameters()
         check_checkpoint_dir(self)
         device = resolve_device(self.device)
+        warn_of_slow_rounding(self, device)
         data = check_sequences(X, require_items=True)
         check_weights(data)
         remember_columns(self, X)
@@ -398,6 +405,7 @@ class SequentialRecommender(Ranker):
             weight_decay=self.weight_decay,
             average_decay=self.average_decay,
             stop=stop,
+            precision=self.precision,
             checkpoint=checkpoint,
             name=type(self).__name__,
             verbose=bool(self.verbose),
@@ -482,13 +490,3 @@ class SequentialRecommender(Ranker):
 
     def __getstate__(self) -> dict[str, Any]:
         return with_network_on_cpu(super().__getstate__())
-
-
-class PublishedModel(SequentialRecommender):
-    """Base of the five models of DR4SR's experiments, whose defaults but for the loss are the published ones."""
-
-    @classmethod
-    def reference(cls, **changes: Any) -> Self:
-        """The setting of DR4SR's published experiments: binary cross-entropy with one negative."""
-        published: dict[str, Any] = {"loss": "bce", "n_negatives": 1}
-        return cls(**(published | changes))

@@ -164,6 +164,9 @@ class CL4SRec(SASRec):
         Epochs without a better validation NDCG@20 after which training stops; the best epoch is kept.
     refit : bool, default=False
         Train once more from the start, for the best number of epochs, on rows that end with their validation items.
+    precision : {"float32", "bfloat16"}, default="float32"
+        "bfloat16" rounds what matrix products multiply in training, which is quicker where the processor computes in
+        it; weights, optimizer, validation and ranking stay in float32.
     device : str, default="auto"
         "auto" takes CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None
@@ -223,6 +226,7 @@ class CL4SRec(SASRec):
         max_epochs: int = 1000,
         patience: int = 20,
         refit: bool = False,
+        precision: str = "float32",
         device: str = "auto",
         random_state: Any = None,
         checkpoint_dir: Any = None,
@@ -250,6 +254,7 @@ class CL4SRec(SASRec):
             max_epochs=max_epochs,
             patience=patience,
             refit=refit,
+            precision=precision,
             device=device,
             random_state=random_state,
             checkpoint_dir=checkpoint_dir,

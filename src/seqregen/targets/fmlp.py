@@ -17,8 +17,8 @@ from ..parameters import check_integer, check_real
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch, TrainingRows
 from ..training.prefixes import prefix_rows
-from .base import PublishedModel
 from .network import NextItemNetwork
+from .published import PublishedModel
 
 __all__ = ["FMLP"]
 
@@ -218,6 +218,9 @@ class FMLP(PublishedModel):
         Epochs without a better validation NDCG@20 after which training stops; the best epoch is kept.
     refit : bool, default=False
         Train once more from the start, for the best number of epochs, on rows that end with their validation items.
+    precision : {"float32", "bfloat16"}, default="float32"
+        "bfloat16" rounds what matrix products multiply in training, which is quicker where the processor computes in
+        it; weights, optimizer, validation and ranking stay in float32.
     device : str, default="auto"
         "auto" takes CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None
@@ -260,6 +263,7 @@ class FMLP(PublishedModel):
         max_epochs: int = 1000,
         patience: int = 20,
         refit: bool = False,
+        precision: str = "float32",
         device: str = "auto",
         random_state: Any = None,
         checkpoint_dir: Any = None,
@@ -281,6 +285,7 @@ class FMLP(PublishedModel):
             max_epochs=max_epochs,
             patience=patience,
             refit=refit,
+            precision=precision,
             device=device,
             random_state=random_state,
             checkpoint_dir=checkpoint_dir,

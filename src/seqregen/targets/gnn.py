@@ -133,6 +133,9 @@ class GNN(SASRec):
         Epochs without a better validation NDCG@20 after which training stops; the best epoch is kept.
     refit : bool, default=False
         Train once more from the start, for the best number of epochs, on rows that end with their validation items.
+    precision : {"float32", "bfloat16"}, default="float32"
+        "bfloat16" rounds what matrix products multiply in training, which is quicker where the processor computes in
+        it; weights, optimizer, validation and ranking stay in float32.
     device : str, default="auto"
         "auto" takes CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None
@@ -188,6 +191,7 @@ class GNN(SASRec):
         max_epochs: int = 1000,
         patience: int = 20,
         refit: bool = False,
+        precision: str = "float32",
         device: str = "auto",
         random_state: Any = None,
         checkpoint_dir: Any = None,
@@ -213,6 +217,7 @@ class GNN(SASRec):
             max_epochs=max_epochs,
             patience=patience,
             refit=refit,
+            precision=precision,
             device=device,
             random_state=random_state,
             checkpoint_dir=checkpoint_dir,

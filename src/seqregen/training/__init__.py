@@ -1,7 +1,7 @@
 """Ragged batches, losses, and the one training loop."""
 
 from .batches import NextItemBatch, NextItemRows, TrainingRows, next_item_rows
-from .devices import resolve_device, with_network_on_cpu
+from .devices import resolve_device, warn_of_slow_rounding, with_network_on_cpu
 from .loop import StopRule, TrainingPlan, TrainingResult, train
 from .losses import LOSSES, NextItemLoss
 from .negatives import NEGATIVE_SAMPLING, negative_sampler
@@ -23,5 +23,6 @@ __all__ = [
     "next_item_rows",
     "resolve_device",
     "train",
+    "warn_of_slow_rounding",
     "with_network_on_cpu",
 ]

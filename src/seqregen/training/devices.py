@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import platform
+import warnings
 from typing import Any
 
 import torch
 
-__all__ = ["resolve_device", "with_network_on_cpu"]
+from ..callers import stacklevel_of_caller
+
+__all__ = ["resolve_device", "warn_of_slow_rounding", "with_network_on_cpu"]
 
 _ADVICE = "use 'auto', 'cpu', 'cuda' or 'cuda:<number>'"
 
@@ -49,6 +53,25 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device={device!r} was asked for, but there are {torch.cuda.device_count()} CUDA devices.")
     return chosen
+
+
+def warn_of_slow_rounding(estimator: Any, device: torch.device) -> None:
+    """Say where an estimator's ``precision`` makes training slower on a device, not quicker."""
+    if estimator.precision == "bfloat16" and not _computes_in_bfloat16(device):
+        warnings.warn(
+            f"{type(estimator).__name__}: this machine's {device.type} has no instructions for bfloat16; training with "
+            "precision='bfloat16' is likely slower than with precision='float32', and no better.",
+            UserWarning,
+            stacklevel=stacklevel_of_caller(),
+        )
+
+
+def _computes_in_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        # Ampere, the first with such instructions, is 8.0.
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Of other processors than these torch does not tell.
+    return platform.machine().lower() not in ("x86_64", "amd64") or torch.cpu._is_avx512_bf16_supported()
 
 
 def with_network_on_cpu(state: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..nn import product
+from ..nn import in_full_precision, narrow_type, product
 from ..nn.embedding import is_accumulating
 
 __all__ = ["log_sum_exp_scores"]
@@ -43,6 +43,8 @@ def log_sum_exp_scores(
 
     A second derivative (``create_graph=True``) is taken through torch's own operators and holds all scores at once.
     Inside :func:`seqregen.nn.accumulating_gradients` the gradient of a table is added into its ``.grad`` in place.
+    Inside :func:`seqregen.nn.computing_in` "bfloat16" matrix products round what they multiply, and scores are rounded;
+    sums are not, nor are second derivatives.
 
     Parameters
     ----------
@@ -68,14 +70,27 @@ def log_sum_exp_scores(
     >>> log_sum_exp_scores(torch.zeros(2, 3), torch.ones(4, 3))
     tensor([1.3863, 1.3863])
     """
+    narrow = narrow_type(states.device)
+    return _log_sum_exp_scores(states, vectors, offsets, left_out, sizes_vary, narrow)
+
+
+@in_full_precision
+def _log_sum_exp_scores(
+    states: Tensor,
+    vectors: Tensor,
+    offsets: Tensor | None,
+    left_out: tuple[Tensor, Tensor] | None,
+    sizes_vary: bool,
+    narrow: torch.dtype | None,
+) -> Tensor:
     wanted, items = (None, None) if left_out is None else left_out
     if not torch.is_grad_enabled():
         # Else what a backward pass needs would be made and dropped.
         states, vectors = states.detach(), vectors.detach()
     if sizes_vary and states.device.type == "cpu" and len(vectors) > _RECURRING:
-        return _LogSumExp.apply(*_filled_up(states, vectors, offsets, wanted, items), False)[: len(states)]
+        return _LogSumExp.apply(*_filled_up(states, vectors, offsets, wanted, items), False, narrow)[: len(states)]
     accumulates = is_accumulating() and vectors.is_leaf and vectors.grad is not None
-    return _LogSumExp.apply(states, vectors, offsets, wanted, items, accumulates)
+    return _LogSumExp.apply(states, vectors, offsets, wanted, items, accumulates, narrow)
 
 
 def _filled_up(
@@ -105,23 +120,27 @@ class _LogSumExp(torch.autograd.Function):
         wanted: Tensor | None,
         items: Tensor | None,
         accumulates: bool,
+        narrow: torch.dtype | None,
     ) -> Tensor:
+        left, right = _rounded(states, narrow), _rounded(vectors, narrow)
         n_scores = len(states) * len(vectors)
         keeps = ctx.needs_input_grad[1] and n_scores <= _SCORES_KEPT
-        kept = states.new_empty(len(states), len(vectors)) if keeps else None
+        kept = left.new_empty(len(states), len(vectors)) if keeps else None
         expected = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         sums = states.new_empty(len(states))
         for rows in _blocks(states, vectors):
-            scores = _scores(states, vectors, offsets, wanted, items, rows)
+            scores = _scores(left, right, offsets, wanted, items, rows)
             highest = scores.amax(1)
-            probabilities = scores if kept is None else kept[rows]
+            probabilities = scores if kept is None or narrow is not None else kept[rows]
             torch.softmax(scores, 1, out=probabilities)
             # The largest probability is 1 / Σ exp(score - highest): a sum that need not be formed again.
             torch.sub(highest, probabilities.amax(1).log_(), out=sums[rows])
+            if narrow is not None:
+                probabilities = probabilities.to(narrow) if kept is None else kept[rows].copy_(probabilities)
             if expected is not None:
-                expected[rows] = product(probabilities, vectors.T)
+                expected[rows] = product(probabilities, right.T)
         ctx.save_for_backward(states, vectors, offsets, wanted, items, sums, expected, kept)
-        ctx.accumulates = accumulates
+        ctx.accumulates, ctx.narrow = accumulates, narrow
         return sums
 
     @staticmethod
@@ -132,28 +151,36 @@ class _LogSumExp(torch.autograd.Function):
             return _differentiable(ctx, states, vectors, offsets, wanted, items, gradient)
         of_states = None if expected is None else expected * gradient[:, None]
         if not ctx.needs_input_grad[1]:
-            return of_states, None, None, None, None, None
+            return of_states, None, None, None, None, None, None
         of_vectors = vectors.grad if ctx.accumulates else torch.zeros_like(vectors)
         _add_gradient(of_vectors, ctx, states * gradient[:, None])
-        return of_states, None if ctx.accumulates else of_vectors, None, None, None, None
+        return of_states, None if ctx.accumulates else of_vectors, None, None, None, None, None
 
 
 def _add_gradient(of_vectors: Tensor, ctx: Any, weighted: Tensor) -> None:
     """Add to a gradient the sum over positions of their probabilities times their weighted states."""
     states, vectors, offsets, wanted, items, sums, _, kept = ctx.saved_tensors
+    left, right, weighted = (_rounded(values, ctx.narrow) for values in (states, vectors, weighted))
     # Transposed, what has to be copied are the states, which are fewer.
     total = states.new_zeros(states.shape[1], len(vectors)) if vectors.numel() <= _SUMMED_APART else None
     for rows in _blocks(states, vectors):
         if kept is None:
-            probabilities = _scores(states, vectors, offsets, wanted, items, rows).sub_(sums[rows, None]).exp_()
+            scores = _scores(left, right, offsets, wanted, items, rows)
+            probabilities = _rounded(scores.sub_(sums[rows, None]).exp_(), ctx.narrow)
         else:
             probabilities = kept[rows]
-        if total is None:
+        if total is None and ctx.narrow is None:
             of_vectors.addmm_(probabilities.T, weighted[rows])
+        elif total is None:
+            of_vectors += probabilities.T @ weighted[rows]
         else:
             total += product(weighted[rows].T.contiguous(), probabilities.T)
     if total is not None:
         of_vectors += total.T
+
+
+def _rounded(values: Tensor, narrow: torch.dtype | None) -> Tensor:
+    return values if narrow is None else values.to(narrow)
 
 
 def _blocks(states: Tensor, vectors: Tensor) -> list[slice]:
@@ -175,8 +202,12 @@ def _scores(
     items: Tensor | None,
     rows: slice,
 ) -> Tensor:
-    """Scores of some rows."""
-    scores = product(states[rows], vectors, offsets)
+    """Scores of some rows, in full precision whatever the factors are in."""
+    if states.dtype == torch.bfloat16:
+        scores = product(states[rows], vectors).float()
+        scores = scores if offsets is None else scores.add_(offsets)
+    else:
+        scores = product(states[rows], vectors, offsets)
     if wanted is not None and items is not None:
         # A finite number: a row of nothing but -inf would have no softmax.
         scores.masked_fill_(wanted[rows, None] == items, torch.finfo(scores.dtype).min)
@@ -202,4 +233,4 @@ def _differentiable(
     weighted = torch.softmax(scores, -1) * gradient[:, None]
     of_states = weighted @ vectors if ctx.needs_input_grad[0] else None
     of_vectors = weighted.T @ states if ctx.needs_input_grad[1] else None
-    return of_states, of_vectors, None, None, None, None
+    return of_states, of_vectors, None, None, None, None, None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..callers import stacklevel_of_caller
-from ..nn import RandomMasks, accumulating_gradients, use_masks
+from ..nn import RandomMasks, accumulating_gradients, computing_in, use_masks
 from .averaging import WeightAverage
 from .checkpoints import CheckpointFile
 from .memory import release_unused_memory
@@ -80,6 +80,9 @@ class TrainingPlan:
         Where to keep the state of the run; a run that finds one goes on from there.
     checkpoint_seconds : float, default=30
         Least time between two checkpoints.
+    precision : {"float32", "bfloat16"}, default="float32"
+        What the matrix products of a step round to; see :func:`seqregen.nn.computing_in`. Weights, optimizer and
+        evaluation stay in float32.
     name : str, default="network"
         What the progress bar calls it.
     verbose : bool, default=False
@@ -96,6 +99,7 @@ class TrainingPlan:
     stop: StopRule | None = None
     checkpoint: CheckpointFile | None = None
     checkpoint_seconds: float = 30.0
+    precision: str = "float32"
     name: str = "network"
     verbose: bool = False
 
@@ -190,7 +194,8 @@ def _one_epoch(run: _Run, batches: Callable, loss: Callable, seed: np.random.See
     total, count = torch.zeros((), device=run.device), 0
     with accumulating_gradients():
         for batch in batches(np.random.Generator(np.random.SFC64(order_seed))):
-            value = loss(batch, random)
+            with computing_in(run.plan.precision, run.device):
+                value = loss(batch, random)
             # On a GPU reading the loss would wait for it in every step; the sum below is checked instead.
             if run.device.type == "cpu" and not math.isfinite(value.item()):
                 raise _diverged(run, count)

@@ -104,7 +104,8 @@ class NextItemLoss:
         -------
         Tensor of shape (n_positions,)
         """
-        return LOSSES[self.name](self, states, table, targets - 1, random)
+        # Where matrix products round, states may come rounded.
+        return LOSSES[self.name](self, states.to(table.dtype), table, targets - 1, random)
 
 
 def _full_softmax(
@@ -191,7 +192,7 @@ def _against_shared(
 
     def block(states: Tensor, wanted: Tensor, vectors: Tensor, targets: Tensor) -> Tensor:
         hits = targets[:, None] == drawn.items
-        return compare((states * wanted).sum(-1), states @ vectors.T, hits, drawn.n_draws)
+        return compare((states * wanted).sum(-1), (states @ vectors.T).to(states), hits, drawn.n_draws)
 
     at_once = max(1, _SCORES_AT_ONCE // len(vectors)) if len(vectors) else 1
     if len(states) <= at_once:

@@ -1,0 +1,68 @@
+"""What a training step computes in bfloat16, and what it does not.
+
+Weights, their gradients and the optimizer stay in float32. Where rounding is wanted, matrix products round their
+factors to bfloat16, which has the range of float32 and 8 bits of precision; torch's autocast does so for its own
+operations. What has a backward pass of its own here asks for it, or keeps out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["PRECISIONS", "computing_in", "in_full_precision", "narrow_type"]
+
+PRECISIONS = ("float32", "bfloat16")
+
+_Made = TypeVar("_Made")
+
+
+def computing_in(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, matrix products on a device round what they multiply.
+
+    Parameters
+    ----------
+    precision : {"float32", "bfloat16"}
+        "float32" changes nothing.
+    device : torch.device
+
+    Examples
+    --------
+    >>> import torch
+    >>> from seqregen.nn import computing_in
+    >>> with computing_in("bfloat16", torch.device("cpu")):
+    ...     (torch.ones(1, 2) @ torch.ones(2, 1)).dtype
+    torch.bfloat16
+    """
+    return nullcontext() if precision == "float32" else torch.autocast(device.type, torch.bfloat16)
+
+
+def narrow_type(device: torch.device) -> torch.dtype | None:
+    """The type that matrix products round to here; None where they do not round."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+
+
+def in_full_precision(function: Callable[..., _Made]) -> Callable[..., _Made]:
+    """A function that never rounds, and is given float32 for what was rounded; its first tensor says on which device.
+
+    For what would lose by it, such as sums over the steps of a recurrence, and backward passes written for one type.
+    """
+
+    @wraps(function)
+    def unrounded(*arguments: Any, **keywords: Any) -> _Made:
+        device = next(value for value in arguments if isinstance(value, Tensor)).device
+        if narrow_type(device) is None:
+            return function(*arguments, **keywords)
+        with torch.autocast(device.type, enabled=False):
+            return function(*map(_widened, arguments), **keywords)
+
+    return unrounded
+
+
+def _widened(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype == torch.bfloat16 else value
