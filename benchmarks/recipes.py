@@ -22,8 +22,8 @@ _IN_BATCH: dict[str, Any] = {"loss": "sampled_softmax", "negative_sampling": "in
 # "bce" is the published setting of each model; "softmax" the same network under the default loss, a softmax over 4,096
 # items drawn by popularity. SASRec has more: "sampled_softmax" is another network, at three widths, over 256 uniform
 # negatives; that network under bce, so that width and loss are told apart; "averaged" keeps an average of the weights
-# over steps; "in_batch" takes the targets of the batch for negatives; "ce" is the whole sum; a refit trains on the
-# validation items, too, for as many epochs as were best.
+# over steps; "bfloat16" rounds what matrix products multiply; "in_batch" takes the targets of the batch for negatives;
+# "ce" is the whole sum; a refit trains on the validation items, too, for as many epochs as were best.
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"{model}-bce": (model, {}) for model in ("SASRec", "GRU4Rec", "FMLP", "GNN", "CL4SRec")},
     **{
@@ -34,6 +34,11 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         f"{model}-softmax-averaged": (model, {"loss": "sampled_softmax", "n_negatives": None, "average_decay": 0.998})
         for model in ("SASRec", "GRU4Rec", "FMLP", "GNN", "CL4SRec")
     },
+    **{
+        f"{model}-softmax-bfloat16": (model, {"loss": "sampled_softmax", "n_negatives": None, "precision": "bfloat16"})
+        for model in ("SASRec", "GRU4Rec", "FMLP", "GNN", "CL4SRec")
+    },
+    "SASRec-bce-bfloat16": ("SASRec", {"precision": "bfloat16"}),
     # Figure 5 of the paper: the graph, or the views, of the other rows than by default.
     "GNN-bce-graph_regenerated": ("GNN", {"graph": "regenerated"}),
     "CL4SRec-bce-augment_original": ("CL4SRec", {"augment": "original"}),
