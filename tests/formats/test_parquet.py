@@ -144,6 +144,18 @@ def test_the_hour_that_comes_twice_comes_back_as_the_one_it_was(tmp_path):
         assert again.tzinfo is paris
 
 
+def test_a_zone_that_the_machine_does_not_know(tmp_path, monkeypatch):
+    label = datetime.datetime(2020, 10, 25, tzinfo=zoneinfo.ZoneInfo("Europe/Paris"))
+    SequenceDataset.from_sequences([[label]]).to_parquet(tmp_path / "data.parquet")
+
+    def absent(key):
+        raise zoneinfo.ZoneInfoNotFoundError(f"No time zone found with key {key}")
+
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", absent)
+    with pytest.raises(ValueError, match=r"data\.parquet' has times in a zone .* Europe/Paris\).* pip install tzdata"):
+        SequenceDataset.read_parquet(tmp_path / "data.parquet")
+
+
 class Tea(str):
     """A label of a class of one's own."""
 

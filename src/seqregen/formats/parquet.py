@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import zoneinfo
 from typing import Any
 
 import numpy as np
@@ -215,6 +216,11 @@ def read_parquet(
         return _assemble(table, facts)
     except MemoryError:
         raise
+    except zoneinfo.ZoneInfoNotFoundError as error:
+        raise ValueError(
+            f"{shown!r} has times in a zone that this machine does not know ({error.args[0]}). "
+            "Install its time zones, for example with pip install tzdata."
+        ) from error
     except Exception as error:
         raise _damaged(shown, f"its columns do not fit together: {error}") from error
 
