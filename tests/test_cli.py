@@ -23,11 +23,13 @@ from seqregen.cli import commands, demo, main
 from seqregen.cli.console import format_table
 from seqregen.cli.options import LOSSES as OFFERED_LOSSES
 from seqregen.cli.options import NEGATIVE_SAMPLING as OFFERED_SAMPLING
+from seqregen.cli.options import PRECISIONS as OFFERED_PRECISIONS
 from seqregen.cli.options import TEACHERS
 from seqregen.datasets import make_sequences
 from seqregen.formats import read_parquet, write_text
 from seqregen.mining import PatternMiner
 from seqregen.model_selection import leave_one_out
+from seqregen.nn import PRECISIONS
 from seqregen.targets import SASRec
 from seqregen.training import LOSSES, NEGATIVE_SAMPLING
 
@@ -110,6 +112,7 @@ def test_unknown_options_point_to_the_help_of_the_command(command: str, capsys: 
 def test_offered_losses_are_those_there_are() -> None:
     assert set(OFFERED_LOSSES) == set(LOSSES)
     assert ("auto", *NEGATIVE_SAMPLING) == OFFERED_SAMPLING
+    assert OFFERED_PRECISIONS == PRECISIONS
 
 
 def test_starts_without_torch_and_as_a_module(tmp_path: Path) -> None:

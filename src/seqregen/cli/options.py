@@ -13,6 +13,7 @@ __all__ = ["COLUMNS", "HELD_OUT", "LOSSES", "NEGATIVE_SAMPLING", "TEACHERS", "bu
 
 LOSSES = ("sampled_softmax", "ce", "gbce", "bce", "bpr")
 NEGATIVE_SAMPLING = ("auto", "uniform", "popularity", "in_batch")
+PRECISIONS = ("float32", "bfloat16")
 COLUMNS = ("user", "item", "time")
 TEACHERS = ("sasrec-and-fmlp", "sasrec")
 HELD_OUT = ("none", "validation", "test", "validation-and-test")
@@ -60,6 +61,7 @@ _SASREC: _Options = (
     ("batch_size", int, "rows in a training batch (default 256)"),
     ("max_epochs", int, "most epochs (default 1000: early stopping ends sooner)"),
     ("patience", int, "epochs without a better validation NDCG@20 before stopping (default 20)"),
+    ("precision", PRECISIONS, "what training rounds matrix products to (default float32)"),
 )
 
 
