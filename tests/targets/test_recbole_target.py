@@ -63,6 +63,15 @@ def test_more_candidates_than_items_are_told(held_out, name):
         make(name, config={}).fit(held_out[0])
 
 
+@pytest.mark.filterwarnings("ignore:.*no instructions for bfloat16:UserWarning")
+def test_a_model_that_rounds_and_one_that_cannot(held_out):
+    full, rounded = (make("SASRec", precision=p).fit(held_out[0]).history_ for p in ("float32", "bfloat16"))
+    assert rounded[-1]["loss"] != full[-1]["loss"]
+    assert rounded[-1]["loss"] == pytest.approx(full[-1]["loss"], rel=0.01)
+    with pytest.raises(ValueError, match=r"RepeatNet cannot compute its loss .* try precision='float32'\."):
+        make("RepeatNet", precision="bfloat16", config={}).fit(held_out[0])
+
+
 @pytest.mark.parametrize(
     ("name", "loss", "n_negatives", "config"),
     [

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...nn import on_device
+from ...nn import narrow_type, on_device
 from ...training import NextItemBatch
 from ..network import NextItemNetwork
 from .foreign_randomness import seeded_everywhere
@@ -92,6 +92,8 @@ class RecBoleNetwork(NextItemNetwork):
         candidates, advice = self.settings["reranker_CAN_NUM"], ""
         if candidates is not None:
             advice = f" No number in reranker_CAN_NUM={candidates!r} may be above {self.n_items}."
+        if narrow_type(next(self.parameters()).device) is not None:
+            advice += " Not all of its models compute in bfloat16: try precision='float32'."
         return ValueError(
             f"RecBole's {self.model_class.__name__} cannot compute its loss for a vocabulary of {self.n_items} items, "
             f"read in rows of max_length={self.settings['MAX_ITEM_LIST_LENGTH']}: {type(error).__name__}: {error}. "
