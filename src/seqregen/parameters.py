@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_choice", "check_flag", "check_integer", "check_real", "draw_seed", "remember_columns", "require_flag"]
+__all__ = [
+    "check_choice",
+    "check_flag",
+    "check_integer",
+    "check_jobs",
+    "check_real",
+    "draw_seed",
+    "remember_columns",
+    "require_flag",
+]
 
 
 def check_integer(owner: Any, name: str, minimum: int, *, none: bool = False) -> None:
@@ -47,6 +56,15 @@ def check_choice(owner: Any, name: str, choices: Iterable) -> None:
     value, choices = getattr(owner, name), list(choices)
     if not any(value is choice or (isinstance(value, type(choice)) and value == choice) for choice in choices):
         raise ValueError(f"{_place(owner, name)} must be one of {', '.join(map(repr, choices))}; got {value!r}.")
+
+
+def check_jobs(owner: Any) -> None:
+    """Refuse a parameter ``n_jobs`` that joblib could make nothing of."""
+    value = owner.n_jobs
+    if value is not None and (isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral) or value == 0):
+        raise ValueError(
+            f"{_place(owner, 'n_jobs')} must be an integer, -1 for all processors, or None for one job; got {value!r}."
+        )
 
 
 def check_flag(owner: Any, name: str, *, number: bool = False) -> None:

@@ -260,6 +260,8 @@ def test_rows_that_are_all_empty_are_no_error():
         ({"pair_length": 1}, "pair_length must be"),
         ({"match": "somewhere"}, "match must be one of 'anywhere', 'window'; got 'somewhere'"),
         ({"engine": "spade"}, "engine must be one of 'vectorised', 'seq2pat'; got 'spade'"),
+        ({"n_jobs": 0}, "n_jobs must be an integer, -1 for all"),
+        ({"n_jobs": "two"}, "n_jobs must be an integer, -1 for all"),
         ({"include": "mined"}, "include must be a tuple"),
         ({"include": ()}, "include must be a tuple"),
         ({"include": ("original", "regenerated")}, "include may name 'original' and 'mined'; got 'regenerated'"),

@@ -203,6 +203,16 @@ def test_the_size_of_the_batches_changes_nothing(rows_at_once):
         np.testing.assert_array_equal(getattr(decoded, name), getattr(expected, name))
 
 
+def test_the_number_of_jobs_changes_nothing():
+    network = make_network(4).eval()
+    random = np.random.default_rng(0)
+    rows = [random.integers(1, N_ITEMS + 1, random.integers(0, 11)).tolist() for _ in range(40)]
+    how = DecodingSettings(0.4, 2, 6, 3, rows_at_once=3)
+    expected, decoded = (decode(network, sources_of(rows), how, CPU, n_jobs=n_jobs) for n_jobs in (None, 2))
+    for name in ("items", "offsets", "free_steps"):
+        np.testing.assert_array_equal(getattr(decoded, name), getattr(expected, name))
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     rows=st.lists(st.lists(st.integers(1, N_ITEMS), max_size=9), min_size=1, max_size=10),

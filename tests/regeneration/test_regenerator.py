@@ -18,6 +18,7 @@ from seqregen.inputs import UnseenItemsWarning
 from seqregen.model_selection import hold_out_last, leave_one_out
 from seqregen.regeneration import RegenerationReport, regenerator
 from seqregen.regeneration.pretraining import pretraining_rows
+from seqregen.regeneration.schedules import schedule_of
 from seqregen.training import TrainingPlan
 
 
@@ -404,9 +405,15 @@ def test_history(tiny, mined):
     assert {"loss", "gate_entropy", "memory_entropy", "seconds"} <= set(history[0])
 
 
+def test_the_number_of_jobs_changes_nothing(tiny, sequences):
+    alone, shared = (tiny(n_jobs=n_jobs).fit(sequences) for n_jobs in (None, 2))
+    assert shared.transform(sequences) == alone.transform(sequences)
+    assert tiny(n_jobs=2, miner=None, max_epochs=1).fit(sequences).miner_.n_jobs == 2
+
+
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "published"])
 def test_schedules(schedule):
-    factor = regenerator._schedule(schedule, 200)
+    factor = schedule_of(schedule, 200)
     steps = [1.0 if factor is None else factor(step) for step in range(201)]
     expected = {
         "constant": np.ones(201),
@@ -471,6 +478,7 @@ def test_the_reference_is_the_published_script(tiny):
         ({"max_source_length": 0}, "max_source_length must be"),
         ({"restrictive_prefix": -1}, "restrictive_prefix must be"),
         ({"dropout": 1.0}, "dropout must be"),
+        ({"n_jobs": 0}, "n_jobs must be an integer, -1 for all processors, or None for one job; got 0"),
         ({"schedule": "linear"}, "schedule must be one of 'constant', 'cosine', 'published'"),
         ({"batch_by": "row"}, "batch_by must be one of"),
         ({"candidates": "some"}, "candidates must be one of"),

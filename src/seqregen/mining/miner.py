@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences
 from ..pairs import PatternPairs
-from ..parameters import check_choice, check_integer, draw_seed
+from ..parameters import check_choice, check_integer, check_jobs, draw_seed
 from ..ragged import offsets_from_lengths, row_of_position, take_positions
 from ..sequences import Origin, SequenceDataset
 from .engine import mine_patterns
@@ -251,6 +251,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         check_integer(self, "pair_length", 2, none=True)
         check_choice(self, "match", ("anywhere", "window"))
         check_choice(self, "engine", ("vectorised", "seq2pat"))
+        check_jobs(self)
         include = self.include
         if isinstance(include, str) or not isinstance(include, Collection) or len(include) == 0:
             raise ValueError(f"PatternMiner: include must be a tuple such as ('original', 'mined'); got {include!r}.")

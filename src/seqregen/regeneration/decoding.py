@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed, effective_n_jobs
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -22,6 +23,8 @@ __all__ = ["Decoded", "DecodingSettings", "decode"]
 _SCORES_AT_ONCE = 1 << 24
 # Below this share of running decodings the finished ones leave the batch.
 _FEWEST_RUNNING = 0.75
+# Shards of each process: as many show how far they are, and let one that is slow leave work to the others.
+_SHARDS_A_JOB = 4
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,13 @@ class Decoded:
         return Decoded(self.items[places], offsets, self.free_steps[which])
 
 
-@torch.no_grad()
 def decode(
     network: RegeneratorNetwork,
     sources: SourceRows,
     settings: DecodingSettings,
     device: torch.device,
     *,
+    n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Decoded:
     """Decode every memory of every row greedily.
@@ -82,6 +85,8 @@ def decode(
         Rows without items decode to nothing.
     settings : DecodingSettings
     device : torch.device
+    n_jobs : int, optional
+        joblib processes that share the rows, on a CPU. Rows do not depend on one another.
     verbose : bool, default=False
         Show a progress bar.
 
@@ -93,19 +98,42 @@ def decode(
     lengths = np.zeros(n_rows * n_memories, dtype=np.int64)
     free_steps = np.zeros(n_rows * n_memories, dtype=np.int16)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
+    chunks = list(_chunks(sources, settings.rows_at_once))
+    n_shards = _SHARDS_A_JOB * effective_n_jobs(n_jobs)
+    if device.type != "cpu" or n_shards == _SHARDS_A_JOB:
+        n_jobs, n_shards = 1, max(len(chunks), 1)
+    # Chunks are in the order of their lengths, which every shard gets its part of.
+    shards = [chunks[first::n_shards] for first in range(n_shards)]
+    run = Parallel(n_jobs=n_jobs, return_as="generator")
     with tqdm(total=n_rows, desc="regenerating", disable=not verbose, leave=False) as bar:
-        for rows in _chunks(sources, settings.rows_at_once):
-            chunk = _Chunk(network, sources, rows, settings.max_length, device)
-            tokens, counts, free = chunk.run(_draw_free_steps(rows, n_memories, settings))
-            slots = (rows[:, None] * n_memories + np.arange(n_memories)).reshape(-1)
-            lengths[slots], free_steps[slots] = counts, free
-            parts.append((slots, tokens[np.arange(tokens.shape[1]) < counts[:, None]] + 1))
-            bar.update(len(rows))
+        for shard in run(delayed(_decode_chunks)(network, sources, shard, settings, device) for shard in shards):
+            for rows, tokens, counts, free in shard:
+                slots = (rows[:, None] * n_memories + np.arange(n_memories)).reshape(-1)
+                lengths[slots], free_steps[slots] = counts, free
+                parts.append((slots, tokens[np.arange(tokens.shape[1]) < counts[:, None]] + 1))
+                bar.update(len(rows))
     offsets = offsets_from_lengths(lengths)
     items = np.empty(offsets[-1], dtype=np.int64)
     for slots, codes in parts:
         items[take_positions(offsets[slots], lengths[slots])[0]] = codes
     return Decoded(items, offsets, free_steps)
+
+
+@torch.no_grad()
+def _decode_chunks(
+    network: RegeneratorNetwork,
+    sources: SourceRows,
+    chunks: list[np.ndarray],
+    settings: DecodingSettings,
+    device: torch.device,
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Of each chunk its rows, and what :meth:`_Chunk.run` gives."""
+    decoded = []
+    for rows in chunks:
+        chunk = _Chunk(network, sources, rows, settings.max_length, device)
+        is_free = _draw_free_steps(rows, network.settings.n_memories, settings)
+        decoded.append((rows, *chunk.run(is_free)))
+    return decoded
 
 
 def _chunks(sources: SourceRows, rows_at_once: int) -> Iterator[np.ndarray]:

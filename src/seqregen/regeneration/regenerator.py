@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +16,7 @@ from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences
 from ..mining import PatternMiner
 from ..nn import initialize
-from ..parameters import check_choice, check_flag, check_integer, check_real, draw_seed, remember_columns
+from ..parameters import check_choice, check_flag, check_integer, check_jobs, check_real, draw_seed, remember_columns
 from ..sequences import Origin, SequenceDataset
 from ..training import LOSSES, TrainingPlan, resolve_device, train, with_network_on_cpu
 from ..training.checkpoints import CheckpointFile, check_checkpoint_dir
@@ -31,6 +30,7 @@ from .pair_batches import PairTable, SourceRows, source_rows
 from .patterns import first_occurrences, share_of_new
 from .pretraining import check_vectors, pairs_of, pretrained_vectors
 from .report import RegenerationReport, check_has_originals, why_no_pairs
+from .schedules import SCHEDULES, schedule_of
 
 __all__ = ["DatasetRegenerator"]
 
@@ -112,7 +112,10 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
     deduplicate : bool, default=True
         Keep one of equal regenerated rows (published).
     miner : PatternMiner or None, default=None
-        Used where X comes without pairs; None stands for ``PatternMiner()``.
+        Used where X comes without pairs; None stands for ``PatternMiner(n_jobs=n_jobs)``.
+    n_jobs : int, optional
+        joblib processes that ``transform`` decodes with, on a CPU. Starting them takes seconds, so they are for
+        millions of rows; the result does not depend on them.
     device : str, default="auto"
         "auto" takes CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None
@@ -186,6 +189,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
         pretraining_loss: str = "sampled_softmax",
         deduplicate: bool = True,
         miner: Any = None,
+        n_jobs: int | None = None,
         device: str = "auto",
         random_state: Any = None,
         checkpoint_dir: Any = None,
@@ -219,6 +223,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
         self.pretraining_loss = pretraining_loss
         self.deduplicate = deduplicate
         self.miner = miner
+        self.n_jobs = n_jobs
         self.device = device
         self.random_state = random_state
         self.checkpoint_dir = checkpoint_dir
@@ -270,7 +275,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
         self.vocabulary_ = data.vocabulary
         self.miner_ = None
         if data.pairs is None:
-            self.miner_ = clone(self.miner) if self.miner is not None else PatternMiner()
+            self.miner_ = clone(self.miner) if self.miner is not None else PatternMiner(n_jobs=self.n_jobs)
             if self.miner_.random_state is None:
                 self.miner_.set_params(random_state=int(seeds[1] >> 1))
             data = self.miner_.fit_transform(data)
@@ -306,7 +311,8 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
         for name in ("gate_entropy_weight", "gate_balance_weight"):
             check_real(self, name, 0)
         check_flag(self, "deduplicate")
-        check_choice(self, "schedule", ("constant", "cosine", "published"))
+        check_choice(self, "schedule", SCHEDULES)
+        check_jobs(self)
         check_choice(self, "batch_by", ("source", "pair"))
         check_choice(self, "candidates", ("source", "all"))
         check_choice(self, "encoder_mask", ("bidirectional", "causal", "published"))
@@ -377,7 +383,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
             learning_rate=self.learning_rate,
             betas=(0.9, 0.98),
             epsilon=1e-9,
-            schedule=_schedule(self.schedule, n_batches * self.max_epochs),
+            schedule=schedule_of(self.schedule, n_batches * self.max_epochs),
             checkpoint=checkpoint,
             name="DatasetRegenerator",
             verbose=bool(self.verbose),
@@ -455,7 +461,8 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
                 self.generative_rate, self.restrictive_prefix, self.max_length, self.decoding_seed_
             )
             device = next(self.network_.parameters()).device
-            decoded = decode(self.network_, self._sources(originals), settings, device, verbose=bool(self.verbose))
+            sources, shown = self._sources(originals), bool(self.verbose)
+            decoded = decode(self.network_, sources, settings, device, n_jobs=self.n_jobs, verbose=shown)
             kept = np.flatnonzero(np.diff(decoded.offsets) >= 2)
         n_long = len(kept)
         rows = decoded.take(kept)
@@ -489,10 +496,3 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         return with_network_on_cpu(super().__getstate__())
-
-
-def _schedule(name: str, n_steps: int) -> Callable[[int], float] | None:
-    if name == "constant":
-        return None
-    half_period = 40 if name == "published" else n_steps
-    return lambda step: (1 + math.cos(math.pi * step / half_period)) / 2
