@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seqregen.nn import GRU, FrequencyFilter, accumulating_gradients, computing_in, time_steps
-from seqregen.training import log_sum_exp
+from seqregen.training import LOSSES, NextItemLoss, log_sum_exp
 from seqregen.training.log_sum_exp import log_sum_exp_scores
 
 CPU = torch.device("cpu")
@@ -78,3 +78,16 @@ def test_what_lies_behind_is_as_before():
     assert (torch.ones(1, 2) @ torch.ones(2, 1)).dtype == torch.float32
     with torch.autocast("cpu", torch.float16), computing_in("float32", CPU):
         assert (torch.ones(1, 2) @ torch.ones(2, 1)).dtype == torch.float16
+
+
+def test_losses_are_not_rounded_where_states_and_tables_are():
+    states, table = drawn(6, 4).detach().bfloat16(), drawn(9, 4).detach().bfloat16()
+    targets = torch.arange(1, 7)
+    for name in LOSSES:
+        loss = NextItemLoss(name, n_items=9, n_negatives=3)
+        found, expected = (
+            loss.per_position(*given, targets, np.random.default_rng(0))
+            for given in ((states, table), (states.float(), table.float()))
+        )
+        assert found.dtype == torch.float32
+        assert torch.equal(found, expected)

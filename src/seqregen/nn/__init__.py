@@ -6,7 +6,7 @@ from .embedding import accumulating_gradients, look_up, ordinary_gradients
 from .filters import FrequencyFilter
 from .linear import Linear, product
 from .placing import GatheredArray, on_device
-from .precision import PRECISIONS, computing_in, in_full_precision, narrow_type
+from .precision import PRECISIONS, computing_in, in_full_precision, is_narrow, narrow_type, widened
 from .propagation import GraphPropagation
 from .recurrent import GRU, TimeSteps, time_steps
 from .transformer import DecoderLayer, EncoderLayer, initialize
@@ -32,6 +32,7 @@ __all__ = [
     "group_rows",
     "in_full_precision",
     "initialize",
+    "is_narrow",
     "look_up",
     "narrow_type",
     "on_device",
@@ -40,4 +41,5 @@ __all__ = [
     "seeded_torch",
     "time_steps",
     "use_masks",
+    "widened",
 ]

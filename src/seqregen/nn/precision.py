@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["PRECISIONS", "computing_in", "in_full_precision", "narrow_type"]
+__all__ = ["PRECISIONS", "computing_in", "in_full_precision", "is_narrow", "narrow_type", "widened"]
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -59,10 +59,16 @@ def in_full_precision(function: Callable[..., _Made]) -> Callable[..., _Made]:
         if narrow_type(device) is None:
             return function(*arguments, **keywords)
         with torch.autocast(device.type, enabled=False):
-            return function(*map(_widened, arguments), **keywords)
+            return function(*map(widened, arguments), **keywords)
 
     return unrounded
 
 
-def _widened(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.dtype == torch.bfloat16 else value
+def is_narrow(value: Any) -> bool:
+    """Whether a value is a tensor that was rounded: by :func:`computing_in`, or in a user's own autocast."""
+    return isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+
+
+def widened(value: Any) -> Any:
+    """The value in float32 where it was rounded, else as it is."""
+    return value.float() if is_narrow(value) else value

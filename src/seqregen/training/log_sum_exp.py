@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..nn import in_full_precision, narrow_type, product
+from ..nn import in_full_precision, is_narrow, narrow_type, product
 from ..nn.embedding import is_accumulating
 
 __all__ = ["log_sum_exp_scores"]
@@ -203,7 +203,7 @@ def _scores(
     rows: slice,
 ) -> Tensor:
     """Scores of some rows, in full precision whatever the factors are in."""
-    if states.dtype == torch.bfloat16:
+    if is_narrow(states):
         scores = product(states[rows], vectors).float()
         scores = scores if offsets is None else scores.add_(offsets)
     else:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from ..nn import look_up
+from ..nn import look_up, widened
 from .log_sum_exp import log_sum_exp_scores
 from .negatives import DrawnNegatives, NegativeSampler, SharedNegatives, UniformNegatives
 
@@ -104,8 +104,8 @@ class NextItemLoss:
         -------
         Tensor of shape (n_positions,)
         """
-        # Where matrix products round, states may come rounded.
-        return LOSSES[self.name](self, states.to(table.dtype), table, targets - 1, random)
+        # What matrix products made may have been rounded.
+        return LOSSES[self.name](self, widened(states), widened(table), targets - 1, random)
 
 
 def _full_softmax(
