@@ -23,6 +23,7 @@ import time
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from multiprocessing.process import BaseProcess
+from threading import Thread
 
 from .plan import Block, planned_runs
 from .recipes import RECIPES
@@ -53,7 +54,7 @@ def carry_out_all(runs: Sequence[Run], *, jobs: int, threads: int, minutes: floa
         while (waiting or under_way) and time.monotonic() < deadline:
             while waiting and len(under_way) < jobs:
                 run = waiting.pop(0)
-                process = context.Process(target=run.carry_out, args=(threads,))
+                process = context.Process(target=_carry_out, args=(run, threads))
                 process.start()
                 under_way[process] = run
             time.sleep(_PAUSE)
@@ -70,6 +71,19 @@ def carry_out_all(runs: Sequence[Run], *, jobs: int, threads: int, minutes: floa
     if waiting:
         print(f"not begun: {len(waiting)} runs", flush=True)
     return failed
+
+
+def _carry_out(run: Run, threads: int) -> None:
+    Thread(target=_end_with_the_parent, daemon=True).start()
+    run.carry_out(threads)
+
+
+def _end_with_the_parent() -> None:
+    """A run whose command was killed would go on unseen, and meet the same run when it is asked for again."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _tell(run: Run, left: list[Run], jobs: int) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from benchmarks import accuracy, datasets, paper, plan, report, row_maker, runs, tables, variants
 from benchmarks.recipes import RECIPES
 from benchmarks.store import Store, holm
+from filelock import FileLock, Timeout
 from sklearn.base import clone
 
 import seqregen as sr
@@ -90,6 +95,46 @@ def test_a_run_is_one_file_that_is_written_once(store):
     assert accuracy.carry_out_all([run], jobs=1, threads=1, minutes=1) == 0
     assert run.path.read_text() == json.dumps(stored, indent=1) + "\n"
     assert stored["command"].endswith(f"--datasets amazon-beauty --recipes {RECIPE} --variants mined --seeds 0")
+
+
+_LONG_RUN = """
+import sys, time
+from filelock import FileLock
+from benchmarks import accuracy
+
+class LongRun:
+    finished = False
+
+    def carry_out(self, threads):
+        with FileLock(sys.argv[1]):
+            print("under way", flush=True)
+            time.sleep(600)
+
+if __name__ == "__main__":
+    accuracy._tell_what_is_left = lambda waiting, jobs: None
+    accuracy.carry_out_all([LongRun()], jobs=1, threads=1, minutes=10)
+"""
+
+
+def test_a_run_ends_with_the_command_that_is_killed(tmp_path):
+    script, lock = tmp_path / "command.py", tmp_path / "lock"
+    script.write_text(_LONG_RUN)
+    root = Path(accuracy.__file__).parents[1]
+    started = subprocess.Popen(
+        [sys.executable, str(script), str(lock)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    with started as command:
+        assert "of 1 runs are finished" in command.stdout.readline()
+        assert command.stdout.readline() == "under way\n"
+        with pytest.raises(Timeout):
+            FileLock(lock).acquire(blocking=False)
+        command.kill()
+    with FileLock(lock, timeout=60):
+        pass
 
 
 def test_a_personalized_run_tells_its_weights(store, monkeypatch):
