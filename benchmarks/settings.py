@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["deciding", "differences"]
 
-_OPERATIONAL = ("checkpoint_dir", "device", "random_state", "verbose")
+_OPERATIONAL = ("checkpoint_dir", "device", "n_jobs", "random_state", "verbose")
 
 
 def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:

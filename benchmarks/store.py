@@ -22,7 +22,7 @@ __all__ = ["DATASETS", "METRICS", "Chance", "Comparison", "Records", "Store", "h
 
 DATASETS = tuple(WINDOWS)
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
-# Degrees of freedom that a recipe must have for a deviation of its own.
+# Degrees of freedom from which a recipe's own deviation is taken, were it smaller than that of all.
 _LEAST_FREEDOM = 4
 
 # Finished runs of one data set: by recipe and variant, and then by seed.
@@ -103,7 +103,7 @@ class Store:
             for name in (variant, baseline)
         )
         base = float(np.mean([runs[recipe, baseline][seed]["test"]["ndcg@20"] for seed in shared]))
-        chance = self.chances.get(recipe) or self.chances.get("")
+        chance = self.chance_of(recipe)
         deviation, freedom = (chance.share * base, chance.freedom) if chance else (0.0, None)
         return Comparison(
             paired_bootstrap(
@@ -115,12 +115,20 @@ class Store:
         ranks = np.load(self.directory / f"{key}.npz")["ranks"].astype(np.int64)
         return np.where(ranks == 0, UNREACHABLE, ranks)
 
-    @cached_property
-    def chances(self) -> dict[str, Chance]:
-        """How far NDCG@20 differs between the seeds of each recipe, over all rows and data sets.
+    def chance_of(self, recipe: str) -> Chance | None:
+        """How far NDCG@20 differs between the seeds of a recipe, over all rows and data sets.
 
-        Under "" that of all recipes together, which stands for those that have too few seeds to tell it from.
+        A recipe of few seeds has the deviation of all recipes together, or its own where that is larger: few seeds may
+        look steadier than they are, but those that lie far apart do.
         """
+        own, common = self._chances.get(recipe), self._chances.get("")
+        if own is None or common is None or own.freedom >= _LEAST_FREEDOM:
+            return own or common
+        return max(own, common, key=lambda chance: chance.share)
+
+    @cached_property
+    def _chances(self) -> dict[str, Chance]:
+        """The deviation of each recipe by itself, and under "" that of all together."""
         squares: dict[str, list[float]] = defaultdict(list)
         freedom: dict[str, int] = defaultdict(int)
         for recipe, values in self._values():
@@ -130,7 +138,7 @@ class Store:
         return {
             name: Chance(float(np.sqrt(sum(squares[name]) / freedom[name])), freedom[name])
             for name in squares
-            if freedom[name] >= (_LEAST_FREEDOM if name else 1)
+            if freedom[name]
         }
 
     def _values(self) -> Iterator[tuple[str, np.ndarray]]:

@@ -87,7 +87,7 @@ VARIANTS: dict[str, Variant] = {
     "original_regenerated": Variant("original + regenerated", _without_mined),
     "regenerated": Variant("original + mined + regenerated (DR4SR)", lambda maker: maker.regenerated()),
     # Rows that a SASRec under the default loss continued: not DR4SR's, but what they have to beat.
-    "taught": Variant("original + continued by a SASRec", lambda maker: maker.taught()),
+    "taught": Variant("original + continued by a SASRec, weight 1", lambda maker: maker.taught(weight=1.0)),
     # For models as good as one teacher: a better one, whose draws weigh less. FMLP alone takes most of the time, and
     # is near its best early.
     "taught_ensemble": Variant(

@@ -161,21 +161,28 @@ def test_tables_compare_a_variant_with_the_original(store):
     assert f"| {RECIPE} | 1 |" in tables.models_table(found, "amazon-beauty")
 
 
-def test_the_chance_of_training_is_pooled_by_recipe_where_it_can_be(tmp_path, monkeypatch):
+def test_the_chance_of_training_is_that_of_all_where_a_recipe_has_few_seeds_that_agree(tmp_path, monkeypatch):
     def cell(*values):
         return {seed: {"test": {"ndcg@20": value}} for seed, value in enumerate(values)}
 
     cells = {
         ("one", "original"): cell(0.9, 1.0, 1.1),
         ("one", "mined"): cell(1.8, 2.0, 2.2),
-        ("two", "original"): cell(0.4, 0.6),
+        ("far apart", "original"): cell(0.4, 0.6),
+        ("together", "original"): cell(0.5, 0.5),
+        ("alone", "original"): cell(0.5),
     }
     store = Store(tmp_path)
     monkeypatch.setattr(store, "runs", lambda dataset: cells if dataset == "amazon-toys" else {})
-    found = store.chances
-    assert sorted(found) == ["", "one"]
-    assert (found["one"].share, found["one"].freedom) == (pytest.approx(0.1), 4)
-    assert (found[""].share, found[""].freedom) == (pytest.approx(np.sqrt((4 * 0.01 + 2 * 0.04) / 5)), 5)
+    found = {recipe: (chance.share, chance.freedom) for recipe, _ in cells if (chance := store.chance_of(recipe))}
+    common = (pytest.approx(np.sqrt((4 * 0.01 + 2 * 0.04) / 6)), 6)
+    assert found == {
+        "one": (pytest.approx(0.1), 4),
+        "far apart": (pytest.approx(np.sqrt(2 * 0.04)), 1),
+        "together": common,
+        "alone": common,
+    }
+    assert Store(tmp_path / "empty").chance_of("one") is None
 
 
 def test_any_variant_is_a_baseline(store):

@@ -9,6 +9,7 @@ import torch
 from seqregen.nn import GRU, FrequencyFilter, accumulating_gradients, computing_in, time_steps
 from seqregen.training import LOSSES, NextItemLoss, log_sum_exp
 from seqregen.training.log_sum_exp import log_sum_exp_scores
+from seqregen.training.negatives import InBatchNegatives
 
 CPU = torch.device("cpu")
 # bfloat16 keeps 8 bits: half a step is a part in 512 of each factor.
@@ -73,21 +74,44 @@ def test_recurrences_and_filters_are_not_rounded():
 
 
 def test_what_lies_behind_is_as_before():
-    with computing_in("bfloat16", CPU):
-        pass
+    with pytest.raises(ZeroDivisionError), computing_in("bfloat16", CPU):
+        _ = 1 / 0
     assert (torch.ones(1, 2) @ torch.ones(2, 1)).dtype == torch.float32
-    with torch.autocast("cpu", torch.float16), computing_in("float32", CPU):
+    with torch.autocast("cpu", torch.float16):
+        with computing_in("float32", CPU):
+            assert (torch.ones(1, 2) @ torch.ones(2, 1)).dtype == torch.float32
         assert (torch.ones(1, 2) @ torch.ones(2, 1)).dtype == torch.float16
 
 
-def test_losses_are_not_rounded_where_states_and_tables_are():
+@pytest.mark.parametrize("outer", [torch.bfloat16, torch.float16])
+def test_weights_are_rounded_anew_in_every_step(outer):
+    layer, values = torch.nn.Linear(4, 3), drawn(5, 4).detach()
+    with torch.autocast("cpu", outer):
+        before = layer(values)
+        with computing_in("bfloat16", CPU):
+            first = layer(values)
+        with torch.no_grad():
+            layer.weight += 1
+        with computing_in("bfloat16", CPU):
+            second = layer(values)
+    assert (before.dtype, first.dtype) == (outer, torch.bfloat16)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("sampler", [None, InBatchNegatives(np.ones(9, dtype=np.int64))])
+def test_losses_are_not_rounded_where_states_and_tables_are(name, sampler):
     states, table = drawn(6, 4).detach().bfloat16(), drawn(9, 4).detach().bfloat16()
-    targets = torch.arange(1, 7)
-    for name in LOSSES:
-        loss = NextItemLoss(name, n_items=9, n_negatives=3)
-        found, expected = (
-            loss.per_position(*given, targets, np.random.default_rng(0))
-            for given in ((states, table), (states.float(), table.float()))
-        )
-        assert found.dtype == torch.float32
-        assert torch.equal(found, expected)
+    loss = NextItemLoss(name, n_items=9, n_negatives=3, negatives=sampler)
+
+    def of(states, table):
+        return loss.per_position(states, table, torch.arange(1, 7), np.random.default_rng(0))
+
+    expected = of(states.float(), table.float())
+    assert torch.equal(of(states, table), expected)
+    with computing_in("bfloat16", CPU):
+        rounded = of(states, table)
+    # Scores are rounded to a part in 512; a loss that was, too, would have few of its values left.
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded.bfloat16().float(), rounded)
+    torch.testing.assert_close(rounded, expected, rtol=0, atol=0.05)

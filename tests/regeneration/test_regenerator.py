@@ -17,6 +17,7 @@ from seqregen import DatasetRegenerator, Origin, PatternMiner, SequenceDataset
 from seqregen.inputs import UnseenItemsWarning
 from seqregen.model_selection import hold_out_last, leave_one_out
 from seqregen.regeneration import RegenerationReport, regenerator
+from seqregen.regeneration.decoding import DecodingSettings
 from seqregen.regeneration.pretraining import pretraining_rows
 from seqregen.regeneration.schedules import schedule_of
 from seqregen.training import TrainingPlan
@@ -405,7 +406,9 @@ def test_history(tiny, mined):
     assert {"loss", "gate_entropy", "memory_entropy", "seconds"} <= set(history[0])
 
 
-def test_the_number_of_jobs_changes_nothing(tiny, sequences):
+def test_the_number_of_jobs_changes_nothing(tiny, sequences, monkeypatch):
+    in_chunks = functools.partial(DecodingSettings, rows_at_once=6)
+    monkeypatch.setattr(regenerator, "DecodingSettings", in_chunks)
     alone, shared = (tiny(n_jobs=n_jobs).fit(sequences) for n_jobs in (None, 2))
     assert shared.transform(sequences) == alone.transform(sequences)
     assert tiny(n_jobs=2, miner=None, max_epochs=1).fit(sequences).miner_.n_jobs == 2

@@ -10,9 +10,10 @@ import torch
 from small_modules import Recurrent
 
 from seqregen import DatasetPersonalizer, PatternMiner
-from seqregen.metrics import ndcg_at_k
 from seqregen.model_selection import leave_one_out
-from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, TorchTarget
+from seqregen.nn import PRECISIONS, narrow_type
+from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, NextItemNetwork, SASRec, TorchTarget
+from seqregen.targets.sasrec import SASRecNetwork
 from seqregen.training import LOSSES, devices
 
 MODELS = [SASRec, GRU4Rec, FMLP, GNN, CL4SRec]
@@ -56,11 +57,55 @@ def test_ranking_does_not_round(tiny, sequences):
     np.testing.assert_allclose(scores, exact.numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_validation_does_not_round(tiny, sequences):
-    X, _ = leave_one_out(sequences, validation=True)
-    model = tiny(precision="bfloat16", max_epochs=1).fit(X)
-    ranks = model.rank(X.replace(validation=None), X.vocabulary[X.validation - 1])
-    assert model.history_[0]["ndcg@20"] == pytest.approx(ndcg_at_k(ranks, 20))
+def test_nothing_but_steps_rounds(tiny, sequences, monkeypatch):
+    seen = []
+
+    def spied(owner, name):
+        plain = getattr(owner, name)
+
+        def spy(*arguments, **keywords):
+            seen.append((name, narrow_type(torch.device("cpu"))))
+            return plain(*arguments, **keywords)
+
+        monkeypatch.setattr(owner, name, spy)
+
+    spied(NextItemNetwork, "target_states")
+    spied(SASRecNetwork, "last_states")
+    spied(torch.optim.Adam, "step")
+    # As in a program that rounds all that it does.
+    with torch.autocast("cpu", torch.bfloat16):
+        model = tiny(precision="bfloat16", max_epochs=1).fit(sequences)
+        model.predict(sequences)
+    assert set(seen) == {("target_states", torch.bfloat16), ("last_states", None), ("step", None)}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("model", MODELS)
+def test_an_autocast_around_it_changes_nothing(model, precision, sequences):
+    settings = SETTINGS | {"precision": precision, "max_epochs": 2}
+    outside = model(**settings).fit(sequences)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = model(**settings).fit(sequences)
+        scores = inside.decision_function(sequences)
+    assert np.array_equal(losses_of(inside), losses_of(outside))
+    assert np.array_equal(scores, outside.decision_function(sequences))
+
+
+class Unmixed(Recurrent):
+    def forward(self, items):
+        states = torch.zeros(*items.shape, self.items.embedding_dim)
+        states[items > 0] = self.linear(self.items(items[items > 0]))
+        return states
+
+    def __init__(self, n_items):
+        super().__init__(n_items)
+        self.linear = torch.nn.Linear(self.items.embedding_dim, self.items.embedding_dim)
+
+
+def test_a_module_that_cannot_be_rounded(sequences):
+    TorchTarget(Unmixed, max_epochs=1).fit(sequences)
+    with pytest.raises(ValueError, match=r"Unmixed failed in bfloat16, .*: RuntimeError: .* Try precision='float32'\."):
+        TorchTarget(Unmixed, max_epochs=1, precision="bfloat16").fit(sequences)
 
 
 def test_it_repeats(tiny, sequences):

@@ -1,14 +1,14 @@
 """What a training step computes in bfloat16, and what it does not.
 
 Weights, their gradients and the optimizer stay in float32. Where rounding is wanted, matrix products round their
-factors to bfloat16, which has the range of float32 and 8 bits of precision; torch's autocast does so for its own
-operations. What has a backward pass of its own here asks for it, or keeps out.
+factors and what they give to bfloat16, which has the range of float32 and 8 bits of precision; torch's autocast does so
+for its own operations. What has a backward pass of its own here asks for it, or keeps out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -22,13 +22,15 @@ PRECISIONS = ("float32", "bfloat16")
 _Made = TypeVar("_Made")
 
 
-def computing_in(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Inside, matrix products on a device round what they multiply.
+@contextmanager
+def computing_in(precision: str, device: torch.device) -> Iterator[None]:
+    """Inside, matrix products on a device round, or nothing does, whatever a user's own autocast says.
 
     Parameters
     ----------
     precision : {"float32", "bfloat16"}
-        "float32" changes nothing.
+        With "bfloat16" matrix products round their factors and results, and what is computed between two of them may
+        stay rounded, as torch's autocast has it.
     device : torch.device
 
     Examples
@@ -39,7 +41,13 @@ def computing_in(precision: str, device: torch.device) -> AbstractContextManager
     ...     (torch.ones(1, 2) @ torch.ones(2, 1)).dtype
     torch.bfloat16
     """
-    return nullcontext() if precision == "float32" else torch.autocast(device.type, torch.bfloat16)
+    # torch keeps rounded weights until the outermost autocast ends: here they would outlive a step of the optimizer.
+    torch.clear_autocast_cache()
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision != "float32"):
+            yield
+    finally:
+        torch.clear_autocast_cache()
 
 
 def narrow_type(device: torch.device) -> torch.dtype | None:

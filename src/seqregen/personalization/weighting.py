@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..nn import initialize, on_device
+from ..nn import in_full_precision, initialize, on_device
 from ..sequences import Origin
 
 __all__ = ["FEATURES", "WeightingNetwork", "origin_codes"]
@@ -72,6 +72,7 @@ class WeightingNetwork(nn.Module):
             read.append(functional.one_hot(origins, len(Origin)).to(states))
         return torch.cat(read, dim=1)
 
+    @in_full_precision
     def forward(self, inputs: Tensor, random: np.random.Generator) -> Tensor:
         """One weight a position, (n,), with noise drawn from ``random``."""
         leanings = self._leanings(inputs)

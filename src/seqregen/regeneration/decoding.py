@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -98,20 +100,12 @@ def decode(
     lengths = np.zeros(n_rows * n_memories, dtype=np.int64)
     free_steps = np.zeros(n_rows * n_memories, dtype=np.int16)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
-    chunks = list(_chunks(sources, settings.rows_at_once))
-    n_shards = _SHARDS_A_JOB * effective_n_jobs(n_jobs)
-    if device.type != "cpu" or n_shards == _SHARDS_A_JOB:
-        n_jobs, n_shards = 1, max(len(chunks), 1)
-    # Chunks are in the order of their lengths, which every shard gets its part of.
-    shards = [chunks[first::n_shards] for first in range(n_shards)]
-    run = Parallel(n_jobs=n_jobs, return_as="generator")
     with tqdm(total=n_rows, desc="regenerating", disable=not verbose, leave=False) as bar:
-        for shard in run(delayed(_decode_chunks)(network, sources, shard, settings, device) for shard in shards):
-            for rows, tokens, counts, free in shard:
-                slots = (rows[:, None] * n_memories + np.arange(n_memories)).reshape(-1)
-                lengths[slots], free_steps[slots] = counts, free
-                parts.append((slots, tokens[np.arange(tokens.shape[1]) < counts[:, None]] + 1))
-                bar.update(len(rows))
+        for rows, codes, counts, free in _decode_all(network, sources, settings, device, n_jobs):
+            slots = (rows[:, None] * n_memories + np.arange(n_memories)).reshape(-1)
+            lengths[slots], free_steps[slots] = counts, free
+            parts.append((slots, codes))
+            bar.update(len(rows))
     offsets = offsets_from_lengths(lengths)
     items = np.empty(offsets[-1], dtype=np.int64)
     for slots, codes in parts:
@@ -119,21 +113,61 @@ def decode(
     return Decoded(items, offsets, free_steps)
 
 
-@torch.no_grad()
-def _decode_chunks(
+# Numbers of some rows; item codes of their patterns, one behind the other; items and free steps of each pattern.
+_DecodedChunk = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _decode_all(
     network: RegeneratorNetwork,
     sources: SourceRows,
-    chunks: list[np.ndarray],
     settings: DecodingSettings,
     device: torch.device,
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Of each chunk its rows, and what :meth:`_Chunk.run` gives."""
-    decoded = []
-    for rows in chunks:
-        chunk = _Chunk(network, sources, rows, settings.max_length, device)
-        is_free = _draw_free_steps(rows, network.settings.n_memories, settings)
-        decoded.append((rows, *chunk.run(is_free)))
-    return decoded
+    n_jobs: int | None,
+) -> Iterator[_DecodedChunk]:
+    """All chunks, in this process or in several."""
+    chunks = list(_chunks(sources, settings.rows_at_once))
+    n_jobs = min(effective_n_jobs(n_jobs), len(chunks)) if device.type == "cpu" else 1
+    if n_jobs <= 1:
+        for rows in chunks:
+            yield _decode_chunk(network, sources, rows, settings, device)
+        return
+    n_shards = min(_SHARDS_A_JOB * n_jobs, len(chunks))
+    with TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        # Written once and mapped by every process, rather than sent to each with every shard: it may be large.
+        path = os.path.join(directory, "network.pt")
+        torch.save(network, path)
+        # Chunks are in the order of their lengths, which every shard gets its part of.
+        shards = (delayed(_decode_shard)(path, sources, chunks[first::n_shards], settings) for first in range(n_shards))
+        for shard in _parallel(n_jobs)(shards):
+            yield from shard
+
+
+def _parallel(n_jobs: int) -> Parallel:
+    try:
+        return Parallel(n_jobs=n_jobs, return_as="generator")
+    except ValueError:
+        # A backend that gives all results together, at the end.
+        return Parallel(n_jobs=n_jobs)
+
+
+def _decode_shard(
+    path: str, sources: SourceRows, chunks: list[np.ndarray], settings: DecodingSettings
+) -> list[_DecodedChunk]:
+    network = torch.load(path, weights_only=False, mmap=True)
+    return [_decode_chunk(network, sources, rows, settings, torch.device("cpu")) for rows in chunks]
+
+
+@torch.no_grad()
+def _decode_chunk(
+    network: RegeneratorNetwork,
+    sources: SourceRows,
+    rows: np.ndarray,
+    settings: DecodingSettings,
+    device: torch.device,
+) -> _DecodedChunk:
+    chunk = _Chunk(network, sources, rows, settings.max_length, device)
+    tokens, counts, free = chunk.run(_draw_free_steps(rows, network.settings.n_memories, settings))
+    return rows, tokens[np.arange(tokens.shape[1]) < counts[:, None]] + 1, counts, free
 
 
 def _chunks(sources: SourceRows, rows_at_once: int) -> Iterator[np.ndarray]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences, check_weights, require_two_items
 from ..model_selection import append_validation, hold_out_last
-from ..nn import PRECISIONS, initialize, on_device, product, seeded_torch
+from ..nn import PRECISIONS, computing_in, initialize, on_device, product, seeded_torch
 from ..parameters import check_choice, check_flag, check_integer, check_real, draw_seed, remember_columns
 from ..sequences import SequenceDataset
 from ..training import (
@@ -443,7 +443,8 @@ class SequentialRecommender(Ranker):
         popularity = torch.from_numpy(self._popularity()).to(states)
 
         def block(start: int, stop: int) -> Tensor:
-            scores = product(states[start:stop], table)
+            with computing_in("float32", states.device):
+                scores = product(states[start:stop], table)
             if empty[start:stop].any():
                 # With nothing to go by, popular items first.
                 scores[on_device(empty[start:stop], scores.device)] = popularity

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..metrics import ndcg_at_k
 from ..metrics.full_ranking import rank_targets_in_blocks
-from ..nn import on_device, product
+from ..nn import computing_in, on_device, product
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch
 from ..training.batches import history_batches
@@ -22,10 +22,11 @@ __all__ = ["last_states_of", "validation_measure"]
 @torch.no_grad()
 def last_states_of(network: NextItemNetwork, batches: Iterable[NextItemBatch], n_rows: int) -> Tensor:
     """Hidden state, (n_rows, d), after the last item of each row; zeros for rows that are in no batch."""
-    table = network.item_table()
-    states = torch.zeros(n_rows, table.shape[1], dtype=table.dtype, device=table.device)
-    for batch in batches:
-        states[on_device(batch.rows, table.device)] = network.last_states(batch)
+    with computing_in("float32", next(network.parameters()).device):
+        table = network.item_table()
+        states = torch.zeros(n_rows, table.shape[1], dtype=table.dtype, device=table.device)
+        for batch in batches:
+            states[on_device(batch.rows, table.device)] = network.last_states(batch)
     return states
 
 

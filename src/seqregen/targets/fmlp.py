@@ -219,8 +219,8 @@ class FMLP(PublishedModel):
     refit : bool, default=False
         Train once more from the start, for the best number of epochs, on rows that end with their validation items.
     precision : {"float32", "bfloat16"}, default="float32"
-        "bfloat16" rounds what matrix products multiply in training, which is quicker where the processor computes in
-        it; weights, optimizer, validation and ranking stay in float32.
+        "bfloat16" rounds what matrix products multiply and give in training, which is quicker where the processor
+        computes in it; weights, optimizer, validation and ranking stay in float32.
     device : str, default="auto"
         "auto" takes CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..nn import TorchRandomness, on_device, seeded_torch
+from ..nn import TorchRandomness, narrow_type, on_device, seeded_torch
 from ..nn.padded import shift_to_the_end
 from ..ragged import take_positions
 from ..training import NextItemBatch
@@ -139,7 +139,15 @@ class PaddedNetwork(NextItemNetwork):
 
     def _call(self, codes: Tensor) -> Tensor:
         """The module's states, checked for their shape."""
-        states = self.module(codes)
+        try:
+            states = self.module(codes)
+        except RuntimeError as error:
+            if narrow_type(codes.device) is None:
+                raise
+            raise ValueError(
+                f"{self._name} failed in bfloat16, which not every module can compute in: {type(error).__name__}: "
+                f"{error}. Try precision='float32'."
+            ) from error
         needed = "(n_rows, length, d)" if self.output == "positions" else "(n_rows, d)"
         if not isinstance(states, Tensor):
             raise TypeError(

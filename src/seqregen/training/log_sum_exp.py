@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..nn import in_full_precision, is_narrow, narrow_type, product
+from ..nn import in_full_precision, is_narrow, narrow_type, product, widened
 from ..nn.embedding import is_accumulating
 
 __all__ = ["log_sum_exp_scores"]
@@ -160,21 +160,21 @@ class _LogSumExp(torch.autograd.Function):
 def _add_gradient(of_vectors: Tensor, ctx: Any, weighted: Tensor) -> None:
     """Add to a gradient the sum over positions of their probabilities times their weighted states."""
     states, vectors, offsets, wanted, items, sums, _, kept = ctx.saved_tensors
-    left, right, weighted = (_rounded(values, ctx.narrow) for values in (states, vectors, weighted))
+    left, right = _rounded(states, ctx.narrow), _rounded(vectors, ctx.narrow)
     # Transposed, what has to be copied are the states, which are fewer.
     total = states.new_zeros(states.shape[1], len(vectors)) if vectors.numel() <= _SUMMED_APART else None
     for rows in _blocks(states, vectors):
         if kept is None:
             scores = _scores(left, right, offsets, wanted, items, rows)
-            probabilities = _rounded(scores.sub_(sums[rows, None]).exp_(), ctx.narrow)
+            probabilities = scores.sub_(sums[rows, None]).exp_()
         else:
             probabilities = kept[rows]
-        if total is None and ctx.narrow is None:
-            of_vectors.addmm_(probabilities.T, weighted[rows])
-        elif total is None:
-            of_vectors += probabilities.T @ weighted[rows]
+        if total is None:
+            # Rounded, the product would be a second table.
+            of_vectors.addmm_(widened(probabilities).T, weighted[rows])
         else:
-            total += product(weighted[rows].T.contiguous(), probabilities.T)
+            factors = _rounded(weighted[rows].T.contiguous(), ctx.narrow), _rounded(probabilities, ctx.narrow)
+            total += product(factors[0], factors[1].T)
     if total is not None:
         of_vectors += total.T
 

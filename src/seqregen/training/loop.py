@@ -162,7 +162,9 @@ def train(
     """
     run = _Run(network, plan, device, outer)
     run.resume()
-    with tqdm(total=n_batches, desc=plan.name, disable=not plan.verbose, leave=False) as bar:
+    bar = tqdm(total=n_batches, desc=plan.name, disable=not plan.verbose, leave=False)
+    # But for the steps that the plan wants rounded, nothing is.
+    with bar, computing_in("float32", device):
         while not run.finished:
             epoch = len(run.result.history)
             bar.reset(n_batches)
