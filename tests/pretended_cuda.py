@@ -252,8 +252,8 @@ def _set_sync_debug_mode(mode: str) -> None:
 
 
 def _of_the_cpu(function: Callable) -> Callable:
-    """A function of a kind of device that takes CUDA for the CPU."""
-    return lambda device_type, *others, **keywords: function("cpu", *others, **keywords)
+    """A function of a kind of device, which is the first argument and may be left away, that is asked of the CPU."""
+    return lambda device_type="cuda", *others, **keywords: function("cpu", *others, **keywords)
 
 
 @contextmanager
