@@ -54,13 +54,13 @@ def _speed(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     records = []
-    print(f"{'stage':<22}{'against':<34}{'ours, s':>10}{'theirs, s':>12}{'ratio':>10}", flush=True)
+    print(f"{'stage':<28}{'against':<34}{'ours, s':>10}{'theirs, s':>12}{'ratio':>10}", flush=True)
     for comparison in comparisons(Workload(options.data), stages):
         measured = comparison.measure(options.rounds)
         record = measured.as_record()
         records.append(record)
         print(
-            f"{measured.stage:<22}{measured.against:<34}{record['seconds']:>10.3f}"
+            f"{measured.stage:<28}{measured.against:<34}{record['seconds']:>10.3f}"
             f"{record['baseline_seconds']:>12.3f}{measured.ratio:>10.2f}",
             flush=True,
         )
