@@ -114,8 +114,8 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
     miner : PatternMiner or None, default=None
         Used where X comes without pairs; None stands for ``PatternMiner(n_jobs=n_jobs)``.
     n_jobs : int, optional
-        joblib processes that ``transform`` decodes with, on a CPU. Starting them takes seconds, so they are for
-        millions of rows; the result does not depend on them.
+        joblib processes that ``transform`` decodes with, on a CPU. Starting them takes seconds, more than a few
+        thousand rows take; the result does not depend on them.
     device : str, default="auto"
         "auto" takes CUDA where there is one, else the CPU.
     random_state : int, RandomState or None, default=None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..nn import in_full_precision, is_narrow, narrow_type, product, widened
+from ..nn import is_narrow, narrow_type, product, widened
 from ..nn.embedding import is_accumulating
 
 __all__ = ["log_sum_exp_scores"]
@@ -71,26 +71,18 @@ def log_sum_exp_scores(
     tensor([1.3863, 1.3863])
     """
     narrow = narrow_type(states.device)
-    return _log_sum_exp_scores(states, vectors, offsets, left_out, sizes_vary, narrow)
-
-
-@in_full_precision
-def _log_sum_exp_scores(
-    states: Tensor,
-    vectors: Tensor,
-    offsets: Tensor | None,
-    left_out: tuple[Tensor, Tensor] | None,
-    sizes_vary: bool,
-    narrow: torch.dtype | None,
-) -> Tensor:
+    states, vectors = widened(states), widened(vectors)
     wanted, items = (None, None) if left_out is None else left_out
     if not torch.is_grad_enabled():
         # Else what a backward pass needs would be made and dropped.
         states, vectors = states.detach(), vectors.detach()
+    n, accumulates = len(states), is_accumulating() and vectors.is_leaf and vectors.grad is not None
     if sizes_vary and states.device.type == "cpu" and len(vectors) > _RECURRING:
-        return _LogSumExp.apply(*_filled_up(states, vectors, offsets, wanted, items), False, narrow)[: len(states)]
-    accumulates = is_accumulating() and vectors.is_leaf and vectors.grad is not None
-    return _LogSumExp.apply(states, vectors, offsets, wanted, items, accumulates, narrow)
+        states, vectors, offsets, wanted, items = _filled_up(states, vectors, offsets, wanted, items)
+        accumulates = False
+    # What is rounded is rounded below, and nothing else.
+    with torch.autocast(states.device.type, enabled=False):
+        return _LogSumExp.apply(states, vectors, offsets, wanted, items, accumulates, narrow)[:n]
 
 
 def _filled_up(
