@@ -14,13 +14,13 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from seqregen import Origin, SequenceDataset
+from seqregen import DatasetPersonalizer, Origin, SequenceDataset
 from seqregen.inputs import check_sequences
 from seqregen.labels import as_label_array, encode_labels
 from seqregen.metrics import ndcg_at_k, rank_targets_in_blocks, ranking_scorers, top_items_in_blocks
 from seqregen.model_selection import LeaveLastOut, append_targets, append_validation, leave_one_out
 from seqregen.recommender import RegeneratedRecommender
-from seqregen.targets import SASRec
+from seqregen.targets import Ensemble, SASRec
 
 
 class MarkovRecommender(BaseEstimator):
@@ -309,11 +309,23 @@ class NeverFitted(Copier):
         (Copier(), TypeError, "recommender must be an estimator with fit and predict"),
         (SASRec(loss="foo"), ValueError, "loss must be one of"),
         (SASRec(device="gpu"), ValueError, "device='gpu' is not a device"),
+        (SASRec(random_state="x"), ValueError, "SASRec: random_state must be an integer"),
+        (SASRec(checkpoint_dir=5), TypeError, "SASRec: checkpoint_dir must be the path"),
+        (Ensemble([]), TypeError, "Ensemble: recommenders must be a list"),
+        (Ensemble([SASRec(), SASRec(embedding_dim=7)]), ValueError, "n_heads=2 must divide embedding_dim=7"),
+        (DatasetPersonalizer(SASRec(), optimize="x"), ValueError, "DatasetPersonalizer: optimize must be one of"),
+        (DatasetPersonalizer(SASRec(embedding_dim=7)), ValueError, "n_heads=2 must divide embedding_dim=7"),
+        (DatasetPersonalizer(Ensemble([SASRec()])), TypeError, "Ensemble cannot be personalized"),
     ],
 )
 def test_a_recommender_that_cannot_be_trained_is_refused_before_the_regeneration(recommender, error, message):
     with pytest.raises(error, match=message):
         RegeneratedRecommender(NeverFitted(), recommender).fit(make_rows())
+
+
+def test_rows_too_short_to_hold_an_item_out_say_so():
+    with pytest.raises(ValueError, match=r"the longest row has 1 item\(s\) beside its validation item"):
+        RegeneratedRecommender(None, SASRec(max_epochs=1)).fit([[1, 2], [2, 1]])
 
 
 def test_bad_parameters():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from dataset_strategies import full_datasets, plain_datasets
 from hypothesis import given
@@ -18,6 +20,7 @@ from sklearn.utils.validation import _num_samples, indexable
 
 from seqregen import Origin, SequenceDataset, columns
 from seqregen.datasets import load_sequences
+from seqregen.inputs import check_sequences, recode
 from seqregen.mining import PatternMiner
 from seqregen.pairs import PatternPairs
 
@@ -87,6 +90,7 @@ def test_indexing_agrees_with_an_array_of_rows(data, key):
         (-6, "row -6 of a dataset of 5 rows"),
         ([0, 7], "row 7 of a dataset of 5 rows"),
         (np.array([-6]), "row -6 of a dataset of 5 rows"),
+        (np.array([2**64 - 1], dtype=np.uint64), "row 18446744073709551615 of a dataset of 5 rows"),
         ([True, False], "one value a row"),
         ([0.5, 1.5], "must be integers or booleans"),
         (["tea"], "must be integers or booleans"),
@@ -174,6 +178,14 @@ def test_it_cannot_be_changed(data):
         data.items[0] = 2
     with pytest.raises(ValueError, match="read-only"):
         data[1:].items[0] = 2
+
+
+def test_pairs_cannot_be_changed(data):
+    mined = PatternMiner(min_support=1, random_state=0).fit_transform(data)
+    for pairs in (mined.pairs, mined[1:].pairs):
+        for name in ("offsets", "patterns", "pattern_items", "pattern_offsets"):
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(pairs, name)[0] = 1
 
 
 def test_the_callers_array_stays_writeable():
@@ -407,6 +419,67 @@ def test_numbers_of_any_kind_are_weights():
     weights = np.array([1, 0.5, np.int8(3), Fraction(1, 4), Decimal("0.25"), True], dtype=object)
     dataset = SequenceDataset([1] * 6, [0, 6], ["a"], weights=weights)
     assert dataset.weights.tolist() == [1, 0.5, 3, 0.25, 0.25, 1]
+
+
+@pytest.mark.parametrize("name", ["users", "domains"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["x", 1, ("y", 2), None, 2.5],
+        [("x", 1), ("y", 2), ("x", 2), ("z", 1), ("z", 2)],
+        [True, "x", 1, 0, False],
+        [2**63, -1, 5, 6, 7],
+        ["a", "b", "c", "d", "e"],
+    ],
+    ids=["kinds", "tuples", "booleans", "large", "text"],
+)
+def test_listed_labels_stay_what_they_are(name, given):
+    rows = SequenceDataset.from_sequences([[1]] * 5)
+    found = getattr(rows.replace(**{name: given}), name)
+    assert found.shape == (5,)
+    assert [(type(label), label) for label in found.tolist()] == [(type(label), label) for label in given]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT])
+def test_users_that_are_missing_are_none(missing, tmp_path):
+    rows = SequenceDataset.from_sequences([[1, 2], [2, 1]])
+    for users in (["x", missing], np.array(["x", missing], dtype=object), pd.Series(["x", missing], dtype=object)):
+        named = rows.replace(users=users)
+        assert named.users.tolist() == ["x", None]
+        assert named == rows.replace(users=np.array(["x", None], dtype=object))
+        named.to_recbole(tmp_path, "named")
+
+
+@pytest.mark.parametrize(
+    ("typed", "same"),
+    [
+        (np.array(["a", "b"]), ["a", "b"]),
+        (np.array([b"a", b"b"]), [b"a", b"b"]),
+        (np.array([3, 5], dtype=np.int32), [3, 5]),
+        (np.array([3, 5], dtype=np.uint8), [3, 5]),
+        (np.array([0.5, 2.5], dtype=np.float32), [0.5, 2.5]),
+        (np.array(["2020-01-01", "2020-01-02"], dtype="M8[D]"), [date(2020, 1, 1), date(2020, 1, 2)]),
+    ],
+)
+def test_a_vocabulary_of_any_dtype_holds_the_same_labels(typed, same):
+    made = SequenceDataset(np.array([1, 2, 2]), np.array([0, 2, 3]), typed)
+    assert made == SequenceDataset.from_sequences([same, same[1:]])
+    assert len(SequenceDataset.concatenate([made, SequenceDataset.from_sequences([same])])) == 3
+
+
+def test_times_of_nanoseconds_are_seen_again():
+    labels = np.array([10, 20, 30]).astype("M8[ns]")
+    rows = SequenceDataset(np.array([1, 2, 3, 2, 3, 1]), np.array([0, 3, 6]), labels)
+    assert recode(rows, rows.vocabulary.copy()) == rows
+    assert rows.to_lists()[0] == list(labels)
+
+
+@pytest.mark.parametrize("given", [{"a", "b"}, {"a": 1, "b": 2}])
+def test_a_vocabulary_without_an_order_is_refused(given):
+    with pytest.raises(TypeError, match="vocabulary must list one label an item, in order"):
+        check_sequences([["a", "b"]], vocabulary=given)
+    with pytest.raises(TypeError, match="vocabulary must list one label an item, in order"):
+        SequenceDataset(np.array([1, 2]), np.array([0, 2]), given)
 
 
 def test_labels_that_are_tuples_stay_one_column(data):

@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from .labels import LabelError, is_missing, python_value, read_labels, require_distinct
+from .labels import (
+    LabelError,
+    as_label_array,
+    as_numpy,
+    is_missing,
+    python_value,
+    read_labels,
+    require_distinct,
+    require_order,
+)
 from .pairs import PatternPairs
 from .ragged import row_of_position
 
@@ -93,6 +102,8 @@ ROW_COLUMNS: dict[str, Any] = {
     "validation": np.int64(0),
     "users": None,
 }
+# Columns of labels, of one kind or several.
+_LABELS = ("users", "domains")
 # Columns with one value an interaction.
 INTERACTION_COLUMNS = ("weights", "timestamps", "domains")
 COLUMN_DTYPES = {
@@ -133,12 +144,14 @@ def as_columns(columns: dict[str, Any], n_rows: int) -> dict[str, Any]:
 
 def _as_column(name: str, values: Any) -> np.ndarray:
     if name == "vocabulary":
-        labels = read_labels(values, name)
-        return np.asarray(values) if isinstance(values, np.ndarray) and values.dtype != object else labels
+        require_order(values, name, "one label an item")
+        return read_labels(values, name)
     if np.ma.is_masked(values):
         position = int(np.ma.getmaskarray(values).argmax())
         raise ValueError(f"{name} must not hold masked values; got one {_unit(name)} {position}.")
-    array, dtype = np.asarray(values), COLUMN_DTYPES.get(name)
+    array, dtype = _as_found(values) if name in _LABELS else np.asarray(values), COLUMN_DTYPES.get(name)
+    if dtype is None and array.dtype == object:
+        array = _with_none_for_missing(array)
     if name == "timestamps":
         try:
             return signed_times(array)
@@ -147,6 +160,32 @@ def _as_column(name: str, values: Any) -> np.ndarray:
     if dtype is None or array.dtype == dtype:
         return array
     return _as_floats(name, array, dtype) if dtype == np.float32 else _exact_integers(name, array, dtype)
+
+
+def _as_found(values: Any) -> np.ndarray:
+    """Labels that need not be of one kind as an array, each as it is.
+
+    numpy would write numbers among strings as strings, and make a table of tuples.
+    """
+    array = as_numpy(values)
+    if isinstance(array, np.ndarray):
+        return array
+    found = list(array)
+    objects = np.fromiter(found, dtype=object, count=len(found))
+    try:
+        return as_label_array(objects)
+    except (LabelError, ValueError):
+        return objects
+
+
+def _with_none_for_missing(array: np.ndarray) -> np.ndarray:
+    """Objects in which None alone says that nothing is known; what pandas and numpy have for it is equal to nothing."""
+    missing = is_missing(array)
+    if not missing.any():
+        return array
+    array = array.copy()
+    array[missing] = None
+    return array
 
 
 def _as_floats(name: str, values: np.ndarray, dtype: Any) -> np.ndarray:
@@ -260,10 +299,11 @@ def row_numbers(key: Any, n_rows: int) -> np.ndarray:
         return np.zeros(0, dtype=np.int64)
     if rows.dtype.kind not in "iu":
         raise IndexError(f"row numbers must be integers or booleans; got dtype {rows.dtype}.")
-    rows = rows.astype(np.int64)
-    outside = (rows < -n_rows) | (rows >= n_rows)
+    # Before they are of 64 bits with a sign, which the largest ones wrap around.
+    outside = (rows >= n_rows) | ((rows < 0) & (rows.astype(np.int64) < -n_rows))
     if outside.any():
         raise IndexError(f"row {rows[outside.argmax()]} of a dataset of {n_rows} rows.")
+    rows = rows.astype(np.int64)
     return np.where(rows < 0, rows + n_rows, rows)
 
 

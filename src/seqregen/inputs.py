@@ -77,6 +77,8 @@ def check_sequences(
     >>> check_sequences([["a", "b"], ["b"]]).vocabulary.tolist()
     ['a', 'b']
     """
+    if vocabulary is not None:
+        require_order(vocabulary, "vocabulary", "one label an item")
     dataset = _convert(sequences, name)
     if len(dataset) == 0:
         raise ValueError(f"{name} has 0 sample(s) (rows) while a minimum of 1 is required.")
@@ -119,9 +121,11 @@ def require_two_items(estimator: Any, rows: SequenceDataset, X: Any) -> None:
         columns = (
             f" (X has {X.shape[1]} feature(s), one item each)" if isinstance(X, np.ndarray) and X.ndim == 2 else ""
         )
+        beside = "" if rows.validation is None else " beside its validation item"
         raise ValueError(
             f"{type(estimator).__name__} cannot learn from {len(rows)} sample(s): every item is predicted from those "
-            f"before it, and the longest row has {longest} item(s){columns}; at least one row of two items is required."
+            f"before it, and the longest row has {longest} item(s){beside}{columns}; at least one row of two items is "
+            "required."
         )
 
 

@@ -390,7 +390,15 @@ def is_missing(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind != "O":
         return np.zeros(values.shape, dtype=bool)
     # A value that is not equal to itself is NaN, NaT or the like.
-    return np.equal(values, np.array(None, dtype=object)) | np.not_equal(values, values)
+    try:
+        return np.equal(values, np.array(None, dtype=object)) | np.not_equal(values, values)
+    except TypeError:
+        return np.fromiter(map(_is_missing_value, values.flat), dtype=bool, count=values.size).reshape(values.shape)
+
+
+def _is_missing_value(value: Any) -> bool:
+    # Whether pandas' NA is equal to itself it does not say.
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def require_distinct(vocabulary: np.ndarray) -> None:

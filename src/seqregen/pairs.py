@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .ragged import concatenate_offsets, offsets_from_lengths, take_positions
+from .ragged import concatenate_offsets, offsets_from_lengths, read_only, take_positions
 
 __all__ = ["PatternPairs"]
 
@@ -35,6 +35,10 @@ class PatternPairs:
     patterns: np.ndarray
     pattern_items: np.ndarray
     pattern_offsets: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name, column in vars(self).items():
+            object.__setattr__(self, name, read_only(column))
 
     def check(self, n_items: int) -> None:
         """Refuse parts that do not fit together, or item codes outside 1..n_items."""

@@ -13,6 +13,7 @@ __all__ = [
     "check_flag",
     "check_integer",
     "check_jobs",
+    "check_random_state",
     "check_real",
     "draw_seed",
     "remember_columns",
@@ -79,6 +80,20 @@ def require_flag(name: str, value: Any, needed: str = "True or False") -> None:
     """Refuse an argument that is neither True nor False: every text is true to Python."""
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name} must be {needed}; got {value!r}.")
+
+
+def check_random_state(owner: Any) -> None:
+    """Refuse a parameter ``random_state`` that scikit-learn could make nothing of."""
+    from sklearn.utils import check_random_state as random_state_of
+
+    value = owner.random_state
+    try:
+        random_state_of(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{_place(owner, 'random_state')} must be an integer from 0 to 2**32 - 1, a numpy RandomState or None; got "
+            f"{value!r}."
+        ) from error
 
 
 def draw_seed(random_state: Any) -> int:

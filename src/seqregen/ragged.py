@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["concatenate_offsets", "offsets_from_lengths", "position_in_row", "row_of_position", "take_positions"]
+__all__ = [
+    "concatenate_offsets",
+    "offsets_from_lengths",
+    "position_in_row",
+    "read_only",
+    "row_of_position",
+    "take_positions",
+]
 
 
 def offsets_from_lengths(lengths: np.ndarray) -> np.ndarray:
@@ -12,6 +19,15 @@ def offsets_from_lengths(lengths: np.ndarray) -> np.ndarray:
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written through; the array that the caller holds stays as it was."""
+    if not array.flags.writeable:
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def take_positions(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

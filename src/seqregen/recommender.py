@@ -117,11 +117,12 @@ class RegeneratedRecommender(MetaEstimatorMixin, BaseEstimator):
             raise ValueError(f"validation must be 'last_item' or None; got {self.validation!r}.")
         _check_recommender(self.recommender)
         rows = check_sequences(X, require_items=True)
-        remember_columns(self, X)
         if self.validation == "last_item":
             rows = hold_out_last(rows)
-        self.regeneration_, training_rows = _regenerate(self.regeneration, rows)
-        self.recommender_ = clone(self.recommender).fit(training_rows)
+        regeneration, training_rows = _regenerate(self.regeneration, rows)
+        recommender = clone(self.recommender).fit(training_rows)
+        remember_columns(self, X)
+        self.regeneration_, self.recommender_ = regeneration, recommender
         return self
 
     def predict(self, X: Any, k: int = 10, exclude_history: bool = True) -> np.ndarray:
@@ -212,13 +213,11 @@ def _check_recommender(recommender: Any) -> None:
             f"recommender must be an estimator with fit and predict, such as SASRec(); got {recommender!r}."
         )
     # Not at the top: importing this module must not import torch.
-    from .targets import SequentialRecommender
-    from .training import resolve_device
+    from .targets.ranker import Ranker
 
-    if isinstance(recommender, SequentialRecommender):
+    if isinstance(recommender, Ranker):
         # Its own fit would say so after the regeneration.
         recommender._check_parameters()
-        resolve_device(recommender.device)
 
 
 def _regenerate(regeneration: Any, rows: SequenceDataset) -> tuple[Any, SequenceDataset]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from .columns import (
 )
 from .labels import same_vocabulary
 from .pairs import PatternPairs
-from .ragged import concatenate_offsets, offsets_from_lengths, take_positions
+from .ragged import concatenate_offsets, offsets_from_lengths, read_only, take_positions
 
 __all__ = ["DatasetStatistics", "Origin", "SequenceDataset"]
 
@@ -142,11 +143,7 @@ class SequenceDataset:
 
     def _assign(self, columns: dict[str, np.ndarray | None], pairs: PatternPairs | None) -> None:
         for name, column in columns.items():
-            if column is not None and column.flags.writeable:
-                # A read-only view: the array that the caller holds stays as it was.
-                column = column.view()
-                column.flags.writeable = False
-            object.__setattr__(self, name, column)
+            object.__setattr__(self, name, None if column is None else read_only(column))
         object.__setattr__(self, "pairs", pairs)
 
     # What it holds
@@ -441,11 +438,11 @@ class SequenceDataset:
 
         to_parquet(self, path)
 
-    def to_recbole(self, directory: Any, name: str) -> None:
+    def to_recbole(self, directory: Any, name: str) -> Path:
         """Write RecBole's atomic files; see :func:`seqregen.formats.to_recbole`."""
         from .formats import to_recbole
 
-        to_recbole(self, directory, name)
+        return to_recbole(self, directory, name)
 
     def to_rectools(self) -> Any:
         """RecTools' interactions frame; see :func:`seqregen.formats.to_rectools`."""

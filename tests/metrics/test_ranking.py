@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from seqregen.metrics import (
     UNREACHABLE,
     mean_reciprocal_rank,
     ndcg_at_k,
+    paired_bootstrap,
     ranking_metrics,
     recall_at_k,
     top_items_in_blocks,
@@ -66,6 +68,12 @@ def test_keys_and_order():
 def test_bad_input(ranks, k, message):
     with pytest.raises(ValueError, match=message):
         ranking_metrics(ranks, k)
+
+
+@pytest.mark.parametrize("metric", [recall_at_k, ndcg_at_k, mean_reciprocal_rank, partial(paired_bootstrap, [1, 2])])
+def test_one_cut_off_is_one(metric):
+    with pytest.raises(ValueError, match=r"k must be a positive integer; got \[1, 2\]"):
+        metric([1, 2], k=[1, 2])
 
 
 @pytest.mark.slow

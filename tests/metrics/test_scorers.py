@@ -214,6 +214,9 @@ def test_parameters_are_refused_when_the_scorer_is_made():
         ranking_scorers(k=0)
     with pytest.raises(ValueError, match="at least one cut-off"):
         ranking_scorers(k=[])
+    for make in (ranking_scorer, ranking_scorers):
+        with pytest.raises(ValueError, match="exclude_history must be True or False; got 'no'"):
+            make(exclude_history="no")
 
 
 def test_repr_pickle_and_clone():

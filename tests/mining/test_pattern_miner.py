@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import sys
 import warnings
 
 import numpy as np
@@ -272,6 +273,15 @@ def test_bad_parameters_are_named_in_fit(parameters, message, method):
     miner = PatternMiner(**parameters)
     with pytest.raises(ValueError, match=message):
         getattr(miner, method)(SEQUENCES)
+
+
+@pytest.mark.parametrize("match", ["anywhere", "window"])
+@pytest.mark.parametrize("span", [sys.maxsize, 10**30])
+def test_spans_longer_than_any_row_reach_as_far_as_rows_do(random_rows, match, span):
+    longest = max(map(len, random_rows))
+    common = {"match": match, "min_support": 1, "max_length": 2, "random_state": 0}
+    widest = PatternMiner(window=longest, pair_length=longest, **common).fit_transform(random_rows)
+    assert PatternMiner(window=span, pair_length=span, **common).fit_transform(random_rows) == widest
 
 
 def test_integers_of_numpy_are_integers():

@@ -84,6 +84,11 @@ def test_empty_rows_are_refused_with_the_remedy():
     assert leave_one_out(data[data.lengths > 0])[1].tolist() == [1, 2]
 
 
+def test_a_text_is_neither_true_nor_false():
+    with pytest.raises(ValueError, match="validation must be True or False; got 'no'"):
+        leave_one_out([[1, 2]], validation="no")
+
+
 def test_rows_that_show_what_is_held_out_are_refused():
     data = SequenceDataset.from_sequences([[1, 2], [2, 3]])
     mined = data.append(np.array([1]), np.array([0, 1]), Origin.MINED)

@@ -211,6 +211,12 @@ def test_the_random_state_decides(tiny, mined):
     assert by_generator[0] == by_generator[1]
 
 
+def test_torchs_own_randomness_is_left_alone(tiny, mined):
+    before = torch.get_rng_state()
+    tiny().fit(mined).transform(mined)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_y_and_validation_items_are_never_read(tiny, sequences):
     X, y = leave_one_out(sequences, validation=True)
     expected = tiny().fit(X, y).transform(X)

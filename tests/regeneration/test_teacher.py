@@ -122,8 +122,9 @@ def test_history_is_never_drawn_unless_asked():
     assert allowed[2:] == [["a", "b", "a", "a"], ["c", "a", "a"]]
 
 
-def test_near_zero_temperature_draws_are_what_predict_says(sasrec, sequences):
-    greedy = taught(sasrec, temperature=1e-6, n_items=2).fit(sequences)
+@pytest.mark.parametrize("temperature", [1e-6, 1e-46, np.nextafter(0.0, 1.0)])
+def test_near_zero_temperature_draws_are_what_predict_says(sasrec, sequences, temperature):
+    greedy = taught(sasrec, temperature=temperature, n_items=2).fit(sequences)
     rows = sequences
     for _ in range(2):
         best = greedy.teacher_.predict(rows, k=1)[:, 0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqregen.targets import SASRec
+from seqregen.targets import NextItemNetwork, SASRec
 from seqregen.training import checkpoints
 from seqregen.training.checkpoints import CheckpointFile
 
@@ -54,6 +54,54 @@ def test_a_file_without_a_seal_is_not_used(file):
     torch.save(STATE, file.path)
     with pytest.raises(ValueError, match=r"it is damaged, that is truncated"):
         file.load()
+
+
+def test_numbers_of_numpy_become_plain_ones(file):
+    rates = {"rate": np.float64(0.5), "steps": [np.int64(3), (np.float32(0.25), np.bool_(True))], "name": np.str_("a")}
+    file.save(rates)
+    assert file.load() == {"rate": 0.5, "steps": [3, (0.25, True)], "name": "a"}
+
+
+def model_of_ones_own(factor):
+    """A recommender as a user writes one, whose code is not the same for another factor."""
+
+    class Network(NextItemNetwork):
+        def __init__(self, n_items):
+            super().__init__()
+            self.items = torch.nn.Embedding(n_items, 4)
+
+        def item_table(self):
+            return self.items.weight
+
+        def states(self, batch):
+            return factor * self.items(batch.items - 1)
+
+    class Model(SASRec):
+        def _make_network(self, data):
+            return Network(data.n_items)
+
+    return Model
+
+
+def test_code_of_ones_own_tells_runs_apart(tmp_path):
+    settings = {"max_epochs": 2, "random_state": 0, "checkpoint_dir": tmp_path}
+    rows = [[1, 2, 3, 1, 2], [2, 3, 1, 2], [3, 1, 2, 3]]
+    model_of_ones_own(1.0)(**settings).fit(rows)
+    edited = model_of_ones_own(-3.0)(**settings).fit(rows)
+    fresh = model_of_ones_own(-3.0)(**(settings | {"checkpoint_dir": None})).fit(rows)
+    assert edited.history_[0]["loss"] == fresh.history_[0]["loss"]
+    assert np.array_equal(edited.decision_function(rows), fresh.decision_function(rows))
+    assert len(list(tmp_path.glob("*.pt"))) == 2
+
+
+def test_another_version_of_the_package_begins_anew(tmp_path, monkeypatch):
+    model = SASRec(max_epochs=1, random_state=0, checkpoint_dir=tmp_path, embedding_dim=4, n_heads=1, hidden_dim=4)
+    model.fit(ROWS)
+    model.fit(ROWS)
+    assert len(list(tmp_path.glob("*.pt"))) == 1
+    monkeypatch.setattr("seqregen.__version__", "99.0")
+    model.fit(ROWS)
+    assert len(list(tmp_path.glob("*.pt"))) == 2
 
 
 class TestDirectories:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .ranking import check_cutoffs, check_ranks, metric_of_each_row
+from .ranking import check_cutoff, check_ranks, metric_of_each_row
 
 __all__ = ["PairedBootstrap", "paired_bootstrap"]
 
@@ -124,7 +124,7 @@ def paired_bootstrap(
         raise ValueError(f"seed_deviation must be a finite number, not negative; got {seed_deviation!r}.")
     if seed_freedom is not None and not 0 < seed_freedom < np.inf:
         raise ValueError(f"seed_freedom must be a positive number, or None; got {seed_freedom!r}.")
-    (k,) = check_cutoffs(k)
+    k = check_cutoff(k)
     values_a, n_seeds_a = _mean_over_seeds(ranks_a, "ranks_a", metric, k)
     values_b, n_seeds_b = _mean_over_seeds(ranks_b, "ranks_b", metric, k)
     if len(values_a) != len(values_b):

@@ -159,7 +159,7 @@ def metric_of_each_row(ranks: Any, metric: str, k: int | None) -> np.ndarray:
     if k is None and metric == "mrr":
         # The largest integer marks targets that cannot be reached.
         k = np.iinfo(np.int64).max - 1
-    (k,) = check_cutoffs(k)
+    k = check_cutoff(k)
     hit = ranks <= k
     if metric == "recall":
         return hit.astype(np.float64)
@@ -181,12 +181,16 @@ def check_ranks(ranks: Any) -> np.ndarray:
     return ranks
 
 
+def check_cutoff(k: Any) -> int:
+    """A positive integer."""
+    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+        raise ValueError(f"k must be a positive integer; got {k!r}.")
+    return int(k)
+
+
 def check_cutoffs(k: Any) -> tuple[int, ...]:
     """Positive integers, at least one, given as one integer or several."""
     cutoffs = tuple(k) if isinstance(k, Iterable) and not isinstance(k, str) else (k,)
     if not cutoffs:
         raise ValueError("k must hold at least one cut-off; it is empty.")
-    for cutoff in cutoffs:
-        if not isinstance(cutoff, Integral) or isinstance(cutoff, bool) or cutoff < 1:
-            raise ValueError(f"k must be a positive integer, or several; got {cutoff!r}.")
-    return tuple(map(int, cutoffs))
+    return tuple(map(check_cutoff, cutoffs))

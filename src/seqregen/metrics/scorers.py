@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..labels import as_numpy, python_value, read_labels
+from ..parameters import require_flag
 from .full_ranking import UNREACHABLE
-from .ranking import check_cutoffs, metric_of_each_row, ranking_metrics
+from .ranking import check_cutoff, check_cutoffs, metric_of_each_row, ranking_metrics
 
 __all__ = ["RankingScorer", "RankingScorers", "rank_held_out", "ranking_scorer", "ranking_scorers"]
 
@@ -43,7 +44,7 @@ class RankingScorer:
 
     def __call__(self, estimator: Any, X: Any, y: Any) -> float:
         """Score a fitted estimator: histories ``X``, the item that follows each in ``y``."""
-        (k,) = check_cutoffs(self.k)
+        k = check_cutoff(self.k)
         ranks = rank_held_out(estimator, X, y, k=k, exclude_history=self.exclude_history)
         return float(metric_of_each_row(ranks, self.metric, k).mean())
 
@@ -90,6 +91,7 @@ def ranking_scorers(k: int | Iterable[int] = (10, 20), exclude_history: bool = T
     >>> ranking_scorers(k=(10, 20))
     ranking_scorers(k=(10, 20), exclude_history=True)
     """
+    require_flag("exclude_history", exclude_history)
     cutoffs = check_cutoffs(k)
     return RankingScorers(cutoffs if isinstance(k, Iterable) else cutoffs[0], exclude_history)
 
@@ -123,6 +125,7 @@ def ranking_scorer(metric: str = "ndcg", k: int = 10, exclude_history: bool = Tr
     ranking_scorer('ndcg', k=20, exclude_history=True)
     """
     # Refused here already, not hours later when the first model is trained.
+    require_flag("exclude_history", exclude_history)
     metric_of_each_row(np.ones(1, dtype=np.int64), metric, k)
     return RankingScorer(metric, k, exclude_history)
 

@@ -14,7 +14,15 @@ from sklearn.utils.validation import check_is_fitted
 from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences
 from ..pairs import PatternPairs
-from ..parameters import check_choice, check_integer, check_jobs, draw_seed
+from ..parameters import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_jobs,
+    check_random_state,
+    draw_seed,
+    remember_columns,
+)
 from ..ragged import offsets_from_lengths, row_of_position, take_positions
 from ..sequences import Origin, SequenceDataset
 from .engine import mine_patterns
@@ -252,6 +260,8 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         check_choice(self, "match", ("anywhere", "window"))
         check_choice(self, "engine", ("vectorised", "seq2pat"))
         check_jobs(self)
+        check_flag(self, "verbose", number=True)
+        check_random_state(self)
         include = self.include
         if isinstance(include, str) or not isinstance(include, Collection) or len(include) == 0:
             raise ValueError(f"PatternMiner: include must be a tuple such as ('original', 'mined'); got {include!r}.")
@@ -261,9 +271,10 @@ class PatternMiner(TransformerMixin, BaseEstimator):
 
     def _mine(self, dataset: SequenceDataset, X: Any) -> PatternTable:
         """Set the fitted attributes."""
+        sampling_seed = draw_seed(self.random_state)
         originals = dataset[dataset.origin == Origin.ORIGINAL]
         limits: dict[str, Any] = {
-            "window": int(self.window),
+            "window": _within(self.window, originals.lengths),
             "min_support": int(self.min_support),
             "max_length": None if self.max_length is None else int(self.max_length),
         }
@@ -275,11 +286,8 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         self.vocabulary_ = dataset.vocabulary
         self.patterns_ = SequenceDataset(table.items, table.offsets, dataset.vocabulary, origin=mined)
         self.support_ = table.support
-        self.sampling_seed_ = draw_seed(self.random_state)
-        if isinstance(X, np.ndarray) and X.ndim == 2:
-            self.n_features_in_ = X.shape[1]
-        elif hasattr(self, "n_features_in_"):
-            del self.n_features_in_
+        self.sampling_seed_ = sampling_seed
+        remember_columns(self, X)
         if len(table) == 0:
             warnings.warn(
                 f"no pattern of two or more items within window={self.window} is held by "
@@ -314,7 +322,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
     def _pair(self, originals: SequenceDataset, table: PatternTable | None) -> PatternPairs:
         limit = self.max_patterns_per_sequence
         lengths = originals.lengths
-        taken = lengths if self.pair_length is None else np.minimum(lengths, self.pair_length)
+        taken = lengths if self.pair_length is None else np.minimum(lengths, _within(self.pair_length, lengths))
         if table is not None and table.rows is not None and self.match == "window" and np.array_equal(taken, lengths):
             # Mining has just seen every occurrence that could be looked for here.
             offsets, patterns = table.patterns_of_rows(len(originals))
@@ -326,7 +334,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
             originals.items[positions],
             offsets,
             PatternTrie(self.patterns_.items, self.patterns_.offsets, len(self.vocabulary_) + 1),
-            window=int(self.window) if self.match == "window" else None,
+            window=_within(self.window, lengths) if self.match == "window" else None,
             limit=limit,
             seed=self.sampling_seed_,
             n_jobs=self.n_jobs,
@@ -336,6 +344,11 @@ class PatternMiner(TransformerMixin, BaseEstimator):
     def _say(self, message: str) -> None:
         if self.verbose:
             print(f"[PatternMiner] {message}.")
+
+
+def _within(span: int, lengths: np.ndarray) -> int:
+    """A number of positions, no more than the longest row has: what is longer reaches no further."""
+    return min(int(span), max(2, int(lengths.max(initial=2))))
 
 
 def _by_length(lengths: np.ndarray) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from ..columns import INTERACTION_COLUMNS, missing_value, with_room_for_missing
 from ..inputs import check_sequences
 from ..labels import encode_labels, read_labels, require_order
+from ..parameters import require_flag
 from ..ragged import offsets_from_lengths
 from ..sequences import Origin, SequenceDataset
 
@@ -58,6 +59,7 @@ def leave_one_out(sequences: Any, *, validation: bool = False) -> tuple[Sequence
     >>> X.to_lists(), X.vocabulary[X.validation - 1].tolist(), y.tolist()
     ([['tea'], []], ['milk', 'milk'], ['cup', 'tea'])
     """
+    require_flag("validation", validation)
     dataset = check_sequences(sequences, name="sequences")
     _require_original_rows(dataset)
     if dataset.validation is not None:

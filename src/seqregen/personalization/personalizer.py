@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences, check_weights, reusable
-from ..parameters import check_choice, check_integer, check_real, remember_columns
+from ..parameters import check_choice, check_flag, check_integer, check_real, remember_columns
 from ..sequences import Origin, SequenceDataset
 from ..targets import Ranker, SequentialRecommender
 from ..targets.ranker import ScoreBlock
@@ -269,7 +269,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
         check_choice(self, "optimizer", ("adam", "sgd"))
         check_choice(self, "dev", ("train", "original", "held_out", "held_out_items"))
         for name in ("noise", "detach_states", "neumann_scaled"):
-            check_choice(self, name, (True, False))
+            check_flag(self, name)
         for name in ("update_every", "hidden_dim"):
             check_integer(self, name, 1)
         for name in ("n_neumann_terms", "warmup_epochs"):
@@ -327,6 +327,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
                 "SASRec, GRU4Rec, FMLP, GNN, CL4SRec, or TorchTarget for a torch module; or learn weights with one of "
                 "these, and train any model that heeds weights on what transform returns."
             )
+        self.recommender._check_parameters()
 
     def _settings(self, data: SequenceDataset) -> PersonalizationSettings:
         values = {name: getattr(self, name) for name in PersonalizationSettings.__annotations__}

@@ -103,7 +103,9 @@ def _drawn_from(scores: Tensor, settings: DrawingSettings, random: np.random.Gen
     """One item, as its code, for each row of scores, which are used up; 0 where nothing is left to draw."""
     highest = scores.amax(dim=1, keepdim=True)
     is_left = highest[:, 0] != -torch.inf
-    shares = scores.sub_(torch.where(is_left[:, None], highest, 0.0)).div_(settings.temperature).exp_()
+    # A smaller one would be 0 in single precision, by which nothing can be divided.
+    temperature = max(settings.temperature, torch.finfo(scores.dtype).tiny)
+    shares = scores.sub_(torch.where(is_left[:, None], highest, 0.0)).div_(temperature).exp_()
     return torch.where(is_left, _drawn_in_proportion(shares, random) + 1, 0).numpy()
 
 

@@ -13,8 +13,8 @@ from ..model_selection import leave_one_out
 from ..parameters import check_flag, check_integer, draw_seed
 from ..sequences import Origin, SequenceDataset
 from ..targets import SASRec
-from ..training import resolve_device
-from ..training.checkpoints import check_checkpoint_dir
+from ..training.checkpoints import warn_of_unrepeatable_runs
+from ..training.run_parameters import check_run_parameters
 from ..transformers import SequenceTransformer
 from .originals import check_is_ranker, with_originals
 
@@ -96,8 +96,7 @@ class RankFilter(MetaEstimatorMixin, SequenceTransformer, BaseEstimator):
     def _check_parameters(self) -> None:
         check_integer(self, "highest_rank", 1)
         check_flag(self, "exclude_history")
-        resolve_device(self.device)
-        check_checkpoint_dir(self)
+        check_run_parameters(self)
         check_is_ranker(self, "recommender", "rank")
 
     def fit(self, X: Any, y: Any = None) -> RankFilter:
@@ -122,20 +121,22 @@ class RankFilter(MetaEstimatorMixin, SequenceTransformer, BaseEstimator):
             No original row has two items.
         """
         self._check_parameters()
+        warn_of_unrepeatable_runs(self)
         data, originals = with_originals(self, X)
-        if self.recommender is None:
-            self.recommender_ = SASRec(
-                refit=True,
-                device=self.device,
-                random_state=draw_seed(self.random_state),
-                checkpoint_dir=self.checkpoint_dir,
-                verbose=self.verbose,
-            )
-        else:
-            self.recommender_ = clone(self.recommender)
-        self.recommender_.fit(originals)
+        recommender = self._default_recommender() if self.recommender is None else clone(self.recommender)
+        recommender.fit(originals)
+        self.recommender_ = recommender
         self.vocabulary_ = data.vocabulary
         return self
+
+    def _default_recommender(self) -> SASRec:
+        return SASRec(
+            refit=True,
+            device=self.device,
+            random_state=draw_seed(self.random_state),
+            checkpoint_dir=self.checkpoint_dir,
+            verbose=self.verbose,
+        )
 
     def transform(self, X: Any) -> SequenceDataset:
         """Leave away added rows that are not expected.

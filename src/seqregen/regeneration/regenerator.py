@@ -15,12 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences
 from ..mining import PatternMiner
-from ..nn import initialize
+from ..nn import initialize, seeded_torch
 from ..parameters import check_choice, check_flag, check_integer, check_jobs, check_real, draw_seed, remember_columns
 from ..sequences import Origin, SequenceDataset
 from ..training import LOSSES, TrainingPlan, resolve_device, train, with_network_on_cpu
-from ..training.checkpoints import CheckpointFile, check_checkpoint_dir
-from ..training.fingerprint import fingerprint
+from ..training.checkpoints import checkpoint_of, warn_of_unrepeatable_runs
+from ..training.run_parameters import check_run_parameters
 from ..transformers import SequenceTransformer
 from .decoding import Decoded, DecodingSettings, decode
 from .gate import gate_mixture, gate_use
@@ -266,36 +266,36 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
         self
         """
         self._check_parameters()
+        warn_of_unrepeatable_runs(self)
         device = resolve_device(self.device)
         data = check_sequences(X, require_items=True)
-        remember_columns(self, X)
-        check_checkpoint_dir(self)
-        seeds = np.random.SeedSequence(draw_seed(self.random_state)).generate_state(4)
-        self.decoding_seed_ = int(seeds[0])
-        self.vocabulary_ = data.vocabulary
-        self.miner_ = None
-        if data.pairs is None:
-            self.miner_ = clone(self.miner) if self.miner is not None else PatternMiner(n_jobs=self.n_jobs)
-            if self.miner_.random_state is None:
-                self.miner_.set_params(random_state=int(seeds[1] >> 1))
-            data = self.miner_.fit_transform(data)
-        check_has_originals(data, self)
+        seeds = [int(seed) for seed in np.random.SeedSequence(draw_seed(self.random_state)).generate_state(4)]
+        miner = self._make_miner(seeds[1] >> 1) if data.pairs is None else None
+        data = data if miner is None else miner.fit_transform(data)
+        check_has_originals(data, miner)
         learnt = pairs_of(data.originals())
-        self.patterns_ = (learnt.pattern_items, learnt.pattern_offsets)
         pairs = PairTable(self._sources(data.originals()), learnt, data.n_items)
-        self.n_pairs_, self.n_pairs_out_of_reach_ = len(pairs), len(learnt) - len(pairs)
-        self.history_: list[dict[str, float]] = []
-        self.network_: RegeneratorNetwork | None = None
-        self.memory_use_, self.gate_entropy_ = np.zeros(self.n_memories), 0.0
-        if len(pairs) == 0:
+        network, history = None, []
+        memory_use, gate_entropy = np.zeros(self.n_memories), 0.0
+        if len(pairs):
+            network = self._make_network(data, seeds[2]).to(device)
+            history = self._train(network, pairs, seeds[3], device)
+            memory_use, gate_entropy = gate_use(network, pairs, self.batch_size, device)
+        else:
             warnings.warn(why_no_pairs(len(learnt), self), UserWarning, stacklevel=stacklevel_of_caller())
-            return self
-        network = self._make_network(data, int(seeds[2]))
-        network.to(device)
-        self._train(network, pairs, int(seeds[3]), device)
-        self.network_ = network
-        self.memory_use_, self.gate_entropy_ = gate_use(network, pairs, self.batch_size, device)
+        remember_columns(self, X)
+        self.decoding_seed_ = seeds[0]
+        self.vocabulary_ = data.vocabulary
+        self.miner_ = miner
+        self.patterns_ = (learnt.pattern_items, learnt.pattern_offsets)
+        self.n_pairs_, self.n_pairs_out_of_reach_ = len(pairs), len(learnt) - len(pairs)
+        self.network_, self.history_ = network, history
+        self.memory_use_, self.gate_entropy_ = memory_use, gate_entropy
         return self
+
+    def _make_miner(self, seed: int) -> PatternMiner:
+        miner = clone(self.miner) if self.miner is not None else PatternMiner(n_jobs=self.n_jobs)
+        return miner.set_params(random_state=seed) if miner.random_state is None else miner
 
     def _check_parameters(self) -> None:
         for name in ("n_memories", "embedding_dim", "n_layers", "n_heads", "hidden_dim", "max_epochs", "batch_size"):
@@ -311,6 +311,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
         for name in ("gate_entropy_weight", "gate_balance_weight"):
             check_real(self, name, 0)
         check_flag(self, "deduplicate")
+        check_run_parameters(self)
         check_choice(self, "schedule", SCHEDULES)
         check_jobs(self)
         check_choice(self, "batch_by", ("source", "pair"))
@@ -340,7 +341,9 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
     def _make_network(self, data: SequenceDataset, seed: int) -> RegeneratorNetwork:
         settings = {name: getattr(self, name) for name in RegeneratorSettings.__annotations__ if hasattr(self, name)}
         positions = max(self.max_source_length, self.max_length + 1) + _MARKS
-        network = RegeneratorNetwork(RegeneratorSettings(n_items=data.n_items, max_positions=positions, **settings))
+        # Layers of torch draw weights from its global generator as they are made.
+        with seeded_torch(seed, torch.device("cpu")):
+            network = RegeneratorNetwork(RegeneratorSettings(n_items=data.n_items, max_positions=positions, **settings))
         initialize(network, torch.Generator().manual_seed(seed))
         occurs = np.bincount(data.originals().items, minlength=data.n_items + 1)[1:] > 0
         # An item that is in the catalogue but in no row, say because it was held out, is nothing to be said.
@@ -367,17 +370,17 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
             verbose=self.verbose,
         )
 
-    def _train(self, network: RegeneratorNetwork, pairs: PairTable, seed: int, device: torch.device) -> None:
+    def _train(
+        self, network: RegeneratorNetwork, pairs: PairTable, seed: int, device: torch.device
+    ) -> list[dict[str, float]]:
+        """Train a network in place; one record an epoch."""
         n_batches = -(-len(pairs) // self.batch_size)
         checkpoint = None
         if self.checkpoint_dir is not None:
-            settings = asdict(network.settings) | {
-                name: getattr(self, name)
-                for name in ("batch_size", "batch_by", "learning_rate", "schedule", "max_epochs")
-            }
-            start = network.tokens.weight.detach().cpu().numpy()
-            run = fingerprint(settings, seed, pairs.rows, pairs.tokens, pairs.sources.tokens, start)
-            checkpoint = CheckpointFile(self.checkpoint_dir, type(self).__name__, run)
+            names = ("batch_size", "batch_by", "learning_rate", "schedule", "max_epochs")
+            settings = asdict(network.settings) | {name: getattr(self, name) for name in names}
+            data = [pairs.rows, pairs.tokens, pairs.sources.tokens, network.tokens.weight.detach().cpu().numpy()]
+            checkpoint = checkpoint_of(self, network, settings, seed, *data)
         plan = TrainingPlan(
             max_epochs=self.max_epochs,
             learning_rate=self.learning_rate,
@@ -397,7 +400,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
                 "memory_entropy": float(entropy(mixture.mean(0))),
             }
 
-        result = train(
+        return train(
             network,
             lambda random: pairs.shuffled(self.batch_size, random, device, self.batch_by),
             network.loss,
@@ -406,8 +409,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
             device=device,
             evaluate=measure_gate,
             n_batches=n_batches,
-        )
-        self.history_ = result.history
+        ).history
 
     # Regenerating
 

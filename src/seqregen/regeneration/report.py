@@ -73,11 +73,10 @@ def _number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
-def check_has_originals(data: SequenceDataset, regenerator: Any) -> None:
+def check_has_originals(data: SequenceDataset, miner: Any) -> None:
     """Refuse rows none of which is original, whether they came so or the miner left the original ones away."""
     if data.n_original:
         return
-    miner = regenerator.miner_
     cause = "none of the rows is original" if miner is None else f"{miner!r} gives no original rows"
     advice = "Fit on the original rows." if miner is None else "Its include must hold 'original'."
     raise ValueError(f"DatasetRegenerator regenerates original rows, and {cause}. {advice}")

@@ -13,8 +13,8 @@ from ..parameters import check_flag, check_integer, check_real, draw_seed
 from ..ragged import position_in_row
 from ..sequences import Origin, SequenceDataset
 from ..targets import FMLP, Ensemble, SASRec
-from ..training import resolve_device
-from ..training.checkpoints import check_checkpoint_dir
+from ..training.checkpoints import warn_of_unrepeatable_runs
+from ..training.run_parameters import check_run_parameters
 from ..transformers import SequenceTransformer
 from .continuing import DrawingSettings, continued
 from .originals import check_is_ranker, with_originals
@@ -123,8 +123,7 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
         check_real(self, "temperature", 0, open_low=True)
         check_real(self, "weight", 0)
         check_flag(self, "exclude_history")
-        resolve_device(self.device)
-        check_checkpoint_dir(self)
+        check_run_parameters(self)
         check_is_ranker(self, "teacher", "score_blocks")
 
     def fit(self, X: Any, y: Any = None) -> TeacherRegenerator:
@@ -149,12 +148,14 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
             No original row has two items.
         """
         self._check_parameters()
+        warn_of_unrepeatable_runs(self)
         data, originals = with_originals(self, X)
-        training_seed, self.drawing_seed_ = (
+        training_seed, drawing_seed = (
             int(seed >> 1) for seed in np.random.SeedSequence(draw_seed(self.random_state)).generate_state(2)
         )
-        self.teacher_ = self._default_teacher(training_seed) if self.teacher is None else clone(self.teacher)
-        self.teacher_.fit(originals)
+        teacher = self._default_teacher(training_seed) if self.teacher is None else clone(self.teacher)
+        teacher.fit(originals)
+        self.teacher_, self.drawing_seed_ = teacher, drawing_seed
         self.vocabulary_ = data.vocabulary
         self.is_sayable_ = np.bincount(originals.items, minlength=data.n_items + 1)[1:] > 0
         return self

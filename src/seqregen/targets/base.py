@@ -36,8 +36,8 @@ from ..training import (
     with_network_on_cpu,
 )
 from ..training.batches import history_batches
-from ..training.checkpoints import CheckpointFile, check_checkpoint_dir
-from ..training.fingerprint import fingerprint
+from ..training.checkpoints import checkpoint_of, warn_of_unrepeatable_runs
+from ..training.run_parameters import check_run_parameters
 from .encoding import last_states_of, validation_measure
 from .network import NextItemNetwork
 from .onnx_export import export_onnx
@@ -181,8 +181,7 @@ class SequentialRecommender(Ranker):
         check_real(self, "weight_decay", 0)
         check_real(self, "average_decay", 0, 1, open_high=True)
         check_flag(self, "refit")
-        # A number is how much to say, as elsewhere in scikit-learn.
-        check_flag(self, "verbose", number=True)
+        check_run_parameters(self)
 
     # Learning
 
@@ -209,7 +208,7 @@ class SequentialRecommender(Ranker):
     def _fit(self, X: Any, companion: Companion | None = None) -> SequentialRecommender:
         """Train, alone or with something that takes part."""
         self._check_parameters()
-        check_checkpoint_dir(self)
+        warn_of_unrepeatable_runs(self)
         device = resolve_device(self.device)
         warn_of_slow_rounding(self, device)
         data = check_sequences(X, require_items=True)
@@ -251,7 +250,7 @@ class SequentialRecommender(Ranker):
             task.trained,
             lambda random: task.part.rows.shuffled(self.batch_size, random, device),
             task.loss,
-            self._plan(task.n_epochs, stop, training, seed, companion),
+            self._plan(task, stop, companion),
             seed=seed,
             device=device,
             evaluate=task.evaluate,
@@ -379,28 +378,21 @@ class SequentialRecommender(Ranker):
             if name not in ("checkpoint_dir", "verbose", "device", "random_state", "refit")
         }
 
-    def _plan(
-        self,
-        max_epochs: int,
-        stop: StopRule | None,
-        training: SequenceDataset,
-        seed: int,
-        companion: Companion | None = None,
-    ) -> TrainingPlan:
-        checkpoint = None
+    def _plan(self, task: TrainingTask, stop: StopRule | None, companion: Companion | None) -> TrainingPlan:
+        checkpoint, training = None, task.training
         if self.checkpoint_dir is not None:
             settings = self._run_settings() | ({} if companion is None else {"companion": companion.settings()})
             settings |= {
-                "seed": seed,
+                "seed": task.seed,
                 "n_items": training.n_items,
-                "max_epochs": max_epochs,
+                "max_epochs": task.n_epochs,
                 "stops": stop is not None,
             }
             columns = [training.items, training.offsets, training.origin]
             columns += [column for column in (training.weights, training.validation) if column is not None]
-            checkpoint = CheckpointFile(self.checkpoint_dir, type(self).__name__, fingerprint(settings, *columns))
+            checkpoint = checkpoint_of(self, task.network, settings, *columns)
         return TrainingPlan(
-            max_epochs=max_epochs,
+            max_epochs=task.n_epochs,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             average_decay=self.average_decay,

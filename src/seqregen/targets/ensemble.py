@@ -86,6 +86,7 @@ class Ensemble(MetaEstimatorMixin, Ranker):
         for number, recommender in enumerate(given):
             if not isinstance(recommender, Ranker):
                 raise TypeError(f"Ensemble: recommenders[{number}] must be a recommender; got {recommender!r}.")
+            recommender._check_parameters()
 
     def _scores(self, histories: SequenceDataset) -> ScoreBlock:
         blocks = [recommender._scores(histories) for recommender in self.recommenders_]

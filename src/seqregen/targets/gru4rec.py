@@ -175,7 +175,9 @@ class GRU4Rec(PublishedModel):
         check_real(self, "dropout", 0, 1, open_high=True)
 
     def _make_network(self, data: SequenceDataset) -> GRU4RecNetwork:
-        return GRU4RecNetwork(data.n_items, self.embedding_dim, self.n_layers, self.hidden_dim, self.dropout)
+        # torch's recurrent layers take no integers of numpy.
+        sizes = int(self.embedding_dim), int(self.n_layers), int(self.hidden_dim)
+        return GRU4RecNetwork(data.n_items, *sizes, self.dropout)
 
     def _draw_weights(self, network: NextItemNetwork, generator: torch.Generator) -> None:
         initialize(network, generator)

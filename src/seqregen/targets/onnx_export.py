@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..files import write_aside
+from ..formats.text import as_texts
 from .network import NextItemNetwork
 
 __all__ = ["OLDEST_TORCH", "export_onnx"]
@@ -126,6 +127,8 @@ def _as_json(vocabulary: np.ndarray) -> str:
             f"to_onnx writes the vocabulary into the file as JSON, so labels must be strings or numbers; got {kind}. "
             "Map your labels to strings before fit."
         )
+    # Which refuses labels that no file can hold.
+    as_texts(vocabulary, "the item")
     return json.dumps(labels, ensure_ascii=False)
 
 

@@ -42,6 +42,9 @@ class Ranker(BaseEstimator, metaclass=ABCMeta):
     # With routing on, Pipeline.score passes sample_weight=None to every last step and fails where it is not known.
     __metadata_request__score = {"sample_weight": None}  # noqa: RUF012
 
+    def _check_parameters(self) -> None:
+        """Refuse the parameters that ``fit`` would refuse, before what comes ahead of it takes its time."""
+
     @abstractmethod
     def _scores(self, histories: SequenceDataset) -> ScoreBlock:
         """What scores blocks of the given histories, codes of ``vocabulary_``."""

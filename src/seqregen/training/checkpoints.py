@@ -9,12 +9,14 @@ import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 
 from ..callers import stacklevel_of_caller
 from ..files import write_aside
+from .fingerprint import fingerprint
 
-__all__ = ["CheckpointFile", "check_checkpoint_dir"]
+__all__ = ["CheckpointFile", "check_checkpoint_dir", "checkpoint_of", "warn_of_unrepeatable_runs"]
 
 # The last line of a file: these words, then the SHA-256 of all before it. torch reads over it.
 _SEAL = b"\nseqregen checkpoint 1 "
@@ -24,8 +26,6 @@ _SEAL_LENGTH = len(_SEAL) + 64 + 1
 def check_checkpoint_dir(estimator: Any) -> None:
     """Make the directory and refuse one that cannot be written, before anything is trained.
 
-    Warns where no fit would find its checkpoint.
-
     Raises
     ------
     TypeError
@@ -33,10 +33,13 @@ def check_checkpoint_dir(estimator: Any) -> None:
     OSError
         The directory cannot be made or written.
     """
-    if estimator.checkpoint_dir is None:
-        return
-    _require_writable(type(estimator).__name__, estimator.checkpoint_dir)
-    if estimator.random_state is None:
+    if estimator.checkpoint_dir is not None:
+        _require_writable(type(estimator).__name__, estimator.checkpoint_dir)
+
+
+def warn_of_unrepeatable_runs(estimator: Any) -> None:
+    """Warn of a ``checkpoint_dir`` in which no fit would find its checkpoint."""
+    if estimator.checkpoint_dir is not None and estimator.random_state is None:
         warnings.warn(
             f"{type(estimator).__name__}: with random_state=None every fit draws another seed and begins anew, "
             "whatever lies in checkpoint_dir. Give an integer random_state to go on.",
@@ -82,11 +85,11 @@ class CheckpointFile:
         self.path = Path(directory) / f"{name}-{run}.pt"
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write a state of tensors, numbers, strings, lists and dicts."""
+        """Write a state of tensors, numbers, strings, lists and dicts; numbers of numpy become Python's."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with write_aside(self.path) as aside, open(aside, "wb") as file:
             payload = _Digesting(file)
-            torch.save(state, payload)  # type: ignore[arg-type]
+            torch.save(_plain(state), payload)  # type: ignore[arg-type]
             file.write(_seal(payload.digest))
 
     def load(self) -> dict[str, Any] | None:
@@ -115,6 +118,23 @@ class CheckpointFile:
             ) from error
 
 
+def checkpoint_of(estimator: Any, network: Any, *run: Any) -> CheckpointFile:
+    """The file of an estimator's run in its ``checkpoint_dir``.
+
+    Parameters
+    ----------
+    estimator, network : object
+        Code of their classes that is the user's own may change between two runs, as this library's may between two
+        versions: both tell runs apart.
+    *run
+        Settings, seed and data, as :func:`fingerprint` takes them.
+    """
+    from .. import __version__
+
+    made = {"seqregen": __version__, "code": [type(estimator), type(network)]}
+    return CheckpointFile(estimator.checkpoint_dir, type(estimator).__name__, fingerprint(made, *run))
+
+
 class _Digesting:
     """A file that digests what is written to it; torch writes from the front to the back."""
 
@@ -128,6 +148,15 @@ class _Digesting:
 
     def flush(self) -> None:
         self._file.flush()
+
+
+def _plain(state: Any) -> Any:
+    """A state without scalars of numpy, say a learning rate out of a grid, which no safe reading gives back."""
+    if isinstance(state, dict):
+        return {name: _plain(value) for name, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)(map(_plain, state))
+    return state.item() if isinstance(state, np.generic) else state
 
 
 def _seal(digest: Any) -> bytes:

@@ -1,0 +1,85 @@
+"""A fit that fails leaves nothing behind: unfitted stays unfitted, and a former fit stays what it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from seqregen import (
+    DatasetPersonalizer,
+    DatasetRegenerator,
+    PatternMiner,
+    RankFilter,
+    RegeneratedRecommender,
+    TeacherRegenerator,
+)
+from seqregen.datasets import make_sequences
+from seqregen.targets import Ensemble, SASRec
+from seqregen.training import loop
+
+SASREC = SASRec(embedding_dim=8, hidden_dim=8, max_length=6, max_epochs=2, n_negatives=4, random_state=0)
+REGENERATOR = DatasetRegenerator(
+    n_memories=2, max_epochs=2, item_embeddings=None, embedding_dim=8, n_heads=2, hidden_dim=8, random_state=0
+)
+ESTIMATORS = [
+    REGENERATOR,
+    TeacherRegenerator(SASREC, n_items=2, random_state=0),
+    RankFilter(SASREC, random_state=0),
+    SASREC,
+    Ensemble([SASREC]),
+    DatasetPersonalizer(SASREC, warmup_epochs=0, update_every=2),
+    RegeneratedRecommender(PatternMiner(random_state=0), SASREC),
+]
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """Training that the user stops in its second epoch."""
+    epoch, begun = loop._one_epoch, []
+
+    def one_epoch(*given):
+        begun.append(1)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return epoch(*given)
+
+    return lambda: monkeypatch.setattr(loop, "_one_epoch", one_epoch)
+
+
+def made_by(estimator, rows):
+    """What a fitted estimator makes of rows, as lists."""
+    if hasattr(estimator, "predict") and not isinstance(estimator, DatasetPersonalizer):
+        return estimator.predict(rows, k=3).tolist()
+    made = estimator.transform(rows)
+    return made.to_lists(), None if made.weights is None else made.weights.tolist()
+
+
+@pytest.mark.filterwarnings("ignore:DatasetPersonalizer. there are no mined or regenerated rows:UserWarning")
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
+class TestInterrupted:
+    def test_the_first_fit(self, estimator, stopped):
+        estimator, rows = clone(estimator), make_sequences(40, 20, random_state=0)
+        stopped()
+        with pytest.raises(KeyboardInterrupt):
+            estimator.fit(rows)
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            made_by(estimator, rows)
+
+    def test_a_later_fit(self, estimator, stopped):
+        estimator, rows = clone(estimator), make_sequences(40, 20, random_state=0)
+        before = made_by(estimator.fit(rows), rows)
+        stopped()
+        with pytest.raises(KeyboardInterrupt):
+            estimator.fit(make_sequences(30, 15, random_state=1))
+        assert made_by(estimator, rows) == before
+
+
+def test_vectors_of_a_wrong_shape_leave_no_regenerator_behind():
+    rows = make_sequences(40, 20, random_state=0)
+    regenerator = clone(REGENERATOR).set_params(item_embeddings=np.zeros((3, 8)))
+    with pytest.raises(ValueError, match="item_embeddings"):
+        regenerator.fit(rows)
+    with pytest.raises(NotFittedError):
+        regenerator.transform(rows)
