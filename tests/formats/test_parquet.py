@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 
 from seqregen import SequenceDataset
 from seqregen.formats import parquet, read_parquet, to_parquet
+from seqregen.formats.seal import write_sealed
 from seqregen.pairs import PatternPairs
 
 ROWS = [["tea", "milk"], [], ["milk"]]
@@ -62,7 +63,7 @@ def test_labels_come_back_as_they_were(tmp_path, vocabulary):
     dataset = SequenceDataset(np.array([2, 1]), np.array([0, 1, 2]), vocabulary)
     to_parquet(dataset, tmp_path / "data.parquet")
     again = read_parquet(tmp_path / "data.parquet")
-    assert again.vocabulary.dtype == vocabulary.dtype
+    assert again.vocabulary.dtype == dataset.vocabulary.dtype
     assert [type(label) for label in again.vocabulary.tolist()] == [type(label) for label in vocabulary.tolist()]
     assert again == dataset
 
@@ -433,6 +434,22 @@ def test_the_old_file_survives_a_failure_in_the_middle(data, tmp_path, monkeypat
         data[:1].to_parquet(path)
     assert os.listdir(tmp_path) == ["data.parquet"]
     assert read_parquet(path) == data
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="here names of files are Unicode")
+def test_a_name_that_is_no_unicode(data, tmp_path):
+    path = tmp_path / os.fsdecode(b"o\xff.parquet")
+    data.to_parquet(path)
+    assert read_parquet(path) == data
+    assert os.listdir(os.fsencode(tmp_path)) == [b"o\xff.parquet"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full disk at hand")
+@pytest.mark.parametrize("n_numbers", [3, 10**6])
+def test_a_full_disk_is_told(n_numbers):
+    table = pa.table({"a": np.random.default_rng(0).random(n_numbers)})
+    with pytest.raises(OSError, match="No space left on device"):
+        write_sealed(table, "/dev/full")
 
 
 def test_a_large_vocabulary_with_few_rows(tmp_path):

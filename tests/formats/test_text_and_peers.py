@@ -237,6 +237,26 @@ def test_recbole_atomic_file(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../shop", "/shop", "a\\b", "C:shop", "shop\0"])
+def test_recbole_needs_a_plain_file_name(tmp_path, name):
+    with pytest.raises(ValueError, match=r"name must be a plain file name, without a directory, .* got '"):
+        to_recbole(SequenceDataset.from_sequences([[1, 2]]), tmp_path / "new", name)
+    assert os.listdir(tmp_path) == []
+
+
+def test_recbole_refuses_infinite_times(tmp_path):
+    dataset = SequenceDataset.from_sequences([["a"], ["b"]]).replace(timestamps=np.array([1.0, np.inf]))
+    with pytest.raises(ValueError, match="row 1: the time inf cannot be written for RecBole: it is infinite"):
+        to_recbole(dataset, tmp_path, "shop")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_method_gives_the_path_as_well(tmp_path):
+    path = SequenceDataset.from_sequences([[5, 6], [6]]).to_recbole(tmp_path, "shop.v2")
+    assert path == tmp_path / "shop.v2" / "shop.v2.inter"
+    assert path.is_file()
+
+
 def test_recbole_without_users_and_times(tmp_path):
     SequenceDataset.from_sequences([[5, 6], [6]]).to_recbole(tmp_path / "new" / "place", "shop")
     frame = pd.read_csv(tmp_path / "new" / "place" / "shop" / "shop.inter", sep="\t")

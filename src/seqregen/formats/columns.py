@@ -12,6 +12,7 @@ import numpy as np
 
 from ..columns import missing_value, signed_times, with_room_for_missing
 from ..labels import LabelError, as_label_array, blocks, build_vocabulary, is_missing
+from .polars_columns import wide_integers
 
 __all__ = ["encode_column", "label_column", "number_type", "package_of", "time_column", "value_column"]
 
@@ -112,6 +113,7 @@ def _plain(distinct: Any) -> np.ndarray:
 def _factorize_polars(column: Any) -> tuple[np.ndarray | None, Any]:
     import polars as pl
 
+    column = wide_integers(column)
     if column.dtype == pl.Object:
         return None, as_label_array(column.to_list())
     _refuse_nested(column.dtype.is_nested(), column.dtype)
@@ -204,7 +206,7 @@ def number_type(column: Any) -> np.dtype | None:
         numbers = types.is_integer(column.type) or types.is_floating(column.type) or types.is_boolean(column.type)
         return np.dtype(column.type.to_pandas_dtype()) if numbers else None
     # A nullable dtype of pandas knows the numpy dtype that holds the same values, one of polars does not.
-    empty = column.clear().to_numpy() if package_of(column) == "polars" else column
+    empty = wide_integers(column).clear().to_numpy() if package_of(column) == "polars" else column
     dtype = getattr(empty.dtype, "numpy_dtype", empty.dtype)
     return dtype if isinstance(dtype, np.dtype) and dtype.kind in "iufb" else None
 
@@ -357,7 +359,11 @@ def _pandas_values(column: Any) -> np.ndarray:
 def _polars_values(column: Any) -> np.ndarray:
     if column.null_count():
         raise LabelError("the value is missing (null)", int(column.is_null().arg_max()))
-    return column.to_numpy()
+    narrow = wide_integers(column)
+    if column.dtype.is_integer() and not narrow.dtype.is_integer():
+        place = next(place for place, value in enumerate(narrow) if not -(2**63) <= value < 2**63)
+        raise LabelError(f"the number {narrow[place]} does not fit in 64 bits", place)
+    return narrow.to_numpy()
 
 
 def _arrow_values(column: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from ..ragged import offsets_from_lengths, position_in_row, row_of_position
 from ..sequences import Origin, SequenceDataset
 from .columns import encode_column, label_column, package_of, time_column, value_column
 from .lists import convert_arrow_lists, is_list_type
+from .polars_columns import polars_series
 
 __all__ = ["LayoutError", "convert_table", "from_frame", "to_frame"]
 
@@ -275,14 +276,16 @@ def to_frame(dataset: SequenceDataset, library: str = "pandas") -> Any:
     Raises
     ------
     ValueError
-        ``library`` is neither of the two.
+        ``library`` is neither of the two, or it has no column for times of such a unit.
 
     Notes
     -----
     ``from_frame(to_frame(dataset))`` gives the original rows back, with their users, times, weights and domains.
     Rows that were mined or regenerated belong to no user; ``from_frame(frame, user="row")`` reads them as well.
     A frame leaves out validation items, pairs, ``memory``, ``free_steps``, and items of the vocabulary that no row
-    has: :func:`to_parquet` keeps everything. pandas has no dates of its own, and makes them times in seconds.
+    has: :func:`to_parquet` keeps everything. pandas has no dates of its own, and makes them times in seconds. Labels
+    that polars would change (tuples, fractions, members of an enumeration, integers beyond 64 bits, times with a zone)
+    are in a column of Python objects there.
 
     Examples
     --------
@@ -315,7 +318,9 @@ def to_frame(dataset: SequenceDataset, library: str = "pandas") -> Any:
         integers = [name for name in nullable if columns[name].dtype.kind == "i"]
         return frame.assign(**{name: _pandas_integers(columns[name], nullable[name]) for name in integers})
     if library == "polars":
-        return _polars_frame(columns, nullable)
+        import polars as pl
+
+        return pl.DataFrame({name: polars_series(values, name, nullable.get(name)) for name, values in columns.items()})
     raise ValueError(f"library must be 'pandas' or 'polars'; got {library!r}.")
 
 
@@ -324,21 +329,3 @@ def _pandas_integers(values: np.ndarray, missing: np.ndarray) -> Any:
     import pandas as pd
 
     return pd.arrays.IntegerArray(values.astype(values.dtype.newbyteorder("=")), missing)
-
-
-def _polars_frame(columns: dict[str, np.ndarray], nullable: dict[str, np.ndarray]) -> Any:
-    import polars as pl
-
-    frame = pl.DataFrame({name: _polars_values(values) for name, values in columns.items()})
-    known = {name: pl.Series(~missing) for name, missing in nullable.items()}
-    return frame.with_columns(pl.when(mask).then(pl.col(name)).alias(name) for name, mask in known.items())
-
-
-def _polars_values(values: np.ndarray) -> Any:
-    if values.dtype == object:
-        # polars takes an array of objects for opaque values; a list of strings becomes a column of strings.
-        return values.tolist()
-    if values.dtype.kind in "mM" and np.datetime_data(values.dtype)[0] in ("s", "m", "h"):
-        # The longest unit of polars' times.
-        return values.astype(f"{values.dtype.kind}8[ms]")
-    return values

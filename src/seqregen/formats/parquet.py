@@ -7,6 +7,8 @@ import io
 import json
 import os
 import zoneinfo
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ _AS_TEXT = "text"
 _ARROW_LABELS = (str, int, float, bool, np.integer, np.floating, np.bool_, type(None))
 _NUMBER_COLUMNS = ("origin", "source", "memory", "free_steps")
 # A footer holds the vocabulary; pyarrow's own limit is made for smaller ones.
-_FOOTER_LIMIT = 2**31 - 1
+_LIMITS: dict[str, Any] = dict.fromkeys(("thrift_string_size_limit", "thrift_container_size_limit"), 2**31 - 1)
 
 
 def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
@@ -85,6 +87,7 @@ def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
         tables["patterns"] = pa.table({"codes": codes})
     facts = {
         "version": _VERSION if _AS_TEXT in dtypes.values() else 1,
+        "rows": len(dataset),
         "dtypes": dtypes,
         "tables": {name: _pack(table) for name, table in tables.items()},
     }
@@ -189,22 +192,21 @@ def read_parquet(
     OSError
         The file is a directory, or may not be read.
     ValueError
-        The file is truncated or corrupt, was written by a newer version, or holds no sequences. The message
-        names the file.
+        The file is truncated or corrupt, was written by a newer version, was changed by another program since
+        :func:`to_parquet` wrote it, has two columns of one name, or holds no sequences. The message names the file.
     """
     shown = os.fspath(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file {shown!r}.")
     with open(path, "rb") as file:
         sealed = is_sealed(file, lambda why: _damaged(shown, why))
-        try:
+        with _told_as_damage(shown, sealed):
+            names = _column_names(file)
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"{shown!r} has two columns named {twice[0]!r}; rename one of them.")
+        with _told_as_damage(shown, sealed):
             table, facts = _decode(file)
-        # What pyarrow raises of a damaged file may be anything at all; the message passes it on.
-        except Exception as error:
-            if sealed and isinstance(error, MemoryError):
-                # The file is whole: it is the machine that is too small.
-                raise
-            raise _damaged(shown, (str(error).splitlines() or [type(error).__name__])[0]) from error
     named = {role: column for role, column in (("user", user), ("item", item), ("time", time)) if column is not None}
     if named or facts is None:
         return _convert_foreign(table, repr(shown), named)
@@ -212,6 +214,7 @@ def read_parquet(
         raise ValueError(
             f"{shown!r} has version {facts['version']} of the format, this seqregen reads up to {_VERSION}: upgrade it."
         )
+    _check_unchanged(table, facts, shown)
     try:
         return _assemble(table, facts)
     except MemoryError:
@@ -235,16 +238,46 @@ def _convert_foreign(table: Any, name: str, named: dict[str, str]) -> SequenceDa
         raise LayoutError(error.found, advice) from None
 
 
+@contextmanager
+def _told_as_damage(shown: Any, sealed: bool) -> Iterator[None]:
+    try:
+        yield
+    # What pyarrow raises of a damaged file may be anything at all; the message passes it on.
+    except Exception as error:
+        if sealed and isinstance(error, MemoryError):
+            # The file is whole: it is the machine that is too small.
+            raise
+        raise _damaged(shown, (str(error).splitlines() or [type(error).__name__])[0]) from error
+
+
+def _column_names(file: io.BufferedReader) -> list[str]:
+    import pyarrow.parquet as pq
+
+    names = pq.ParquetFile(file, **_LIMITS).schema_arrow.names
+    file.seek(0)
+    return names
+
+
+def _check_unchanged(table: Any, facts: dict, shown: Any) -> None:
+    """Refuse what other programs made of a file, whose metadata they copied: rows that were added would count twice."""
+    noted = facts.get("rows", table.num_rows)
+    if "origin" not in table.column_names:
+        change = "without the column 'origin', so that added rows would pass for original ones"
+    elif noted != table.num_rows:
+        change = f"with {table.num_rows} rows in place of {noted}"
+    else:
+        return
+    raise ValueError(
+        f"{shown!r} is a file of to_parquet that another program wrote anew, {change}. "
+        "Change the dataset, and write that with to_parquet."
+    )
+
+
 def _decode(file: io.BufferedReader) -> tuple[Any, dict | None]:
     """The columns, and what :func:`to_parquet` noted beside them; None in files of others."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(
-        file,
-        page_checksum_verification=True,
-        thrift_string_size_limit=_FOOTER_LIMIT,
-        thrift_container_size_limit=_FOOTER_LIMIT,
-    )
+    table = pq.read_table(file, page_checksum_verification=True, **_LIMITS)
     metadata = table.schema.metadata or {}
     if _KEY not in metadata:
         return table, None
@@ -263,25 +296,28 @@ def _damaged(shown: str, why: str) -> ValueError:
 
 def _assemble(table: Any, facts: dict) -> SequenceDataset:
     vocabulary = _to_numpy(_unpack(facts["tables"]["vocabulary"])["label"], facts["dtypes"]["vocabulary"])
-    offsets, items = _lists(table["items"])
+    offsets, items = _lists(table, "items")
     columns: dict[str, Any] = {name: table[name].to_numpy() for name in _NUMBER_COLUMNS if name in table.column_names}
     for name in ("timestamps", "weights", "domains"):
         if name in table.column_names:
-            columns[name] = _to_numpy(_lists(table[name])[1], facts["dtypes"].get(name, "<f4"))
+            columns[name] = _to_numpy(_lists(table, name)[1], facts["dtypes"].get(name, "<f4"))
     if "users" in table.column_names:
         columns["users"] = _to_numpy(table["users"], facts["dtypes"]["users"])
     if "validation" in table.column_names:
         columns["validation"] = _codes(table["validation"], vocabulary, facts)
     if "patterns" in table.column_names:
-        row_offsets, patterns = _lists(table["patterns"])
-        pattern_offsets, codes = _lists(_unpack(facts["tables"]["patterns"])["codes"])
+        row_offsets, patterns = _lists(table, "patterns")
+        pattern_offsets, codes = _lists(_unpack(facts["tables"]["patterns"]), "codes")
         columns["pairs"] = PatternPairs(row_offsets, _plain(patterns), _plain(codes), pattern_offsets)
     return SequenceDataset(_codes(items, vocabulary, facts), offsets, vocabulary, **columns)
 
 
-def _lists(column: Any) -> tuple[np.ndarray, Any]:
+def _lists(table: Any, name: str) -> tuple[np.ndarray, Any]:
     import pyarrow.compute as pc
 
+    column = table[name]
+    if column.null_count:
+        raise ValueError(f"row {pc.index(pc.is_null(column), True).as_py()} of the column {name!r} is null, not a list")
     lengths = pc.list_value_length(column).to_numpy().astype(np.int64)
     return offsets_from_lengths(lengths), pc.list_flatten(column)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from ..files import write_aside
 from ..ragged import position_in_row, row_of_position
 from ..sequences import SequenceDataset
-from .text import as_texts, times_as_numbers, user_tokens
+from .text import as_texts, finite_times, times_as_numbers, user_tokens
 
 __all__ = ["to_recbole", "to_rectools"]
 
@@ -34,7 +34,7 @@ def to_recbole(dataset: SequenceDataset, directory: str | os.PathLike, name: str
     directory : str or path-like
         RecBole's ``data_path``; it is made if it is not there.
     name : str
-        RecBole's ``dataset``: the file is ``directory/name/name.inter``.
+        RecBole's ``dataset``, a plain file name: the file is ``directory/name/name.inter``.
 
     Returns
     -------
@@ -47,11 +47,12 @@ def to_recbole(dataset: SequenceDataset, directory: str | os.PathLike, name: str
     ------
     ValueError
         A label is empty, holds a tab or a line break, begins with a quotation mark, is a word that RecBole reads as a
-        missing value ("NA", "None", ...), or is no valid Unicode.
+        missing value ("NA", "None", ...), or is no valid Unicode; a time is infinite; ``name`` is no plain file name.
     """
+    _check_plain_name(name)
     items = _tokens(dataset.vocabulary, "the item")[dataset.items - 1]
     users = _tokens(user_tokens(dataset), "the user")[row_of_position(dataset.offsets)]
-    times = times_as_numbers(dataset)
+    times = finite_times(dataset, "for RecBole")
     times = position_in_row(dataset.offsets) if times is None else times
     header, columns = ["user_id:token", "item_id:token", "timestamp:float"], [users, items, _numbers(times)]
     if dataset.weights is not None:
@@ -65,6 +66,12 @@ def to_recbole(dataset: SequenceDataset, directory: str | os.PathLike, name: str
             "\t".join(fields) + "\n" for fields in zip(*(column.tolist() for column in columns), strict=True)
         )
     return path
+
+
+def _check_plain_name(name: str) -> None:
+    # On any system: what is written here is read elsewhere.
+    if name in ("", ".", "..") or any(character in name for character in "/\\\0") or PureWindowsPath(name).drive:
+        raise ValueError(f"name must be a plain file name, without a directory, such as 'shop'; got {name!r}.")
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:

@@ -36,17 +36,19 @@ def write_sealed(table: Any, path: Path) -> None:
     import pyarrow.parquet as pq
 
     with (
-        pa.OSFile(str(path), "wb") as sink,
+        # Arrow itself opens paths of UTF-8 alone.
+        open(path, "wb") as file,
+        pa.PythonFile(file, mode="w") as sink,
         pq.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         # The writer has written the leading magic by now, and asks the file where each column begins.
         sink.write(_MARK + bytes(_DIGEST_SIZE))
         writer.write_table(table)
-    with open(path, "r+b") as file:
-        file.seek(_CONTENT)
-        digest = hashlib.file_digest(file, "sha256").digest()
-        file.seek(len(_MAGIC) + len(_MARK))
-        file.write(digest)
+    with open(path, "r+b") as written:
+        written.seek(_CONTENT)
+        digest = hashlib.file_digest(written, "sha256").digest()
+        written.seek(len(_MAGIC) + len(_MARK))
+        written.write(digest)
 
 
 def is_sealed(file: io.BufferedReader, refuse: Callable[[str], Exception]) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,14 +17,17 @@ from ..files import write_aside
 from ..labels import build_vocabulary, is_missing
 from ..ragged import offsets_from_lengths, row_of_position
 from ..sequences import SequenceDataset
+from .text_layout import BYTE_ORDER_MARK, FIRST_LINES, first_rows, layout_fault, read_lines
 
-__all__ = ["as_texts", "read_text", "times_as_numbers", "user_tokens", "write_text"]
+__all__ = ["as_texts", "finite_times", "read_text", "times_as_numbers", "user_tokens", "write_text"]
 
 _BAR = ord("|")
 _MINUS = ord("-")
-# 18 digits fit in int64 whatever they are.
+# 18 digits fit in int64 whatever they are; of 19 some do.
 _MOST_DIGITS = 18
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UNWRITABLE = re.compile(r"[ \t\r\n|\0]")
+# How many items a line has beside its user where it may be one interaction.
+_NAMED = {1: "one item", 2: "two items", 3: "three items"}
 _NUMBER = re.compile(r"-?\d+")
 _MISSING = {"nan", "none", "null", "na", "<na>"}
 
@@ -33,7 +38,8 @@ def read_text(path: str | os.PathLike, *, first_domain: int | None = None) -> Se
     Parameters
     ----------
     path : str or path-like
-        A UTF-8 file. Fields are separated by spaces or tabs. A line with a user alone is an empty row.
+        A UTF-8 file. Fields are separated by spaces or tabs. A line with a user alone is an empty row. Lines end as
+        on any system: in a line feed, with or without a carriage return, or all in a carriage return.
     first_domain : int, optional
         For files of two domains: items up to this number are of domain 0, those above of domain 1.
 
@@ -48,8 +54,15 @@ def read_text(path: str | os.PathLike, *, first_domain: int | None = None) -> Se
     FileNotFoundError
         There is no such file.
     ValueError
-        A line is blank, is no UTF-8, has an item without a time where others have one, or a time that is no
-        number. The message names the file and the line, counted from 1.
+        A line is blank, is no UTF-8, holds a NUL or a carriage return within, has an item without a time where others
+        have one, or a time that is no number; or the first lines are those of another format (fields that commas
+        separate, JSON, a table of RecBole). The message names the file and the line, counted from 1.
+
+    Warns
+    -----
+    UserWarning
+        Each line has the same one, two or three items, and users come again, as in a table with an interaction a line;
+        or a few items are no integers, while most are.
 
     Examples
     --------
@@ -65,19 +78,19 @@ def read_text(path: str | os.PathLike, *, first_domain: int | None = None) -> Se
     shown = os.fspath(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file {shown!r}.")
-    with open(path, "rb") as file:
-        text = np.frombuffer(file.read().removeprefix(_BYTE_ORDER_MARK).rstrip() + b"\n", dtype=np.uint8)
-    _check_utf8(text, shown)
-    if len(text) == 1:
+    content = read_lines(path)
+    if len(content) == 1:
         raise ValueError(f"{shown!r} is empty: expected one line 'user item item ...' a user.")
+    text = np.frombuffer(content, dtype=np.uint8)
     starts, ends, lines, n_lines = _tokens(text)
     counts = np.bincount(lines, minlength=n_lines)
     if not counts.all():
         raise ValueError(f"{shown!r}, line {int(np.argmin(counts)) + 1}: the line is blank; a user is missing.")
+    _check_layout(content, shown)
     is_user = np.ones(len(lines), dtype=bool)
     is_user[1:] = lines[1:] != lines[:-1]
     users = _labels(text, starts[is_user], ends[is_user])
-    _check_layout(text, counts, users, shown)
+    _warn_of_interactions(counts, users, shown)
     starts, ends, lines = starts[~is_user], ends[~is_user], lines[~is_user]
     timestamps, item_ends = _times(text, starts, ends, lines, shown)
     labels = _labels(text, starts, item_ends)
@@ -93,18 +106,22 @@ def read_text(path: str | os.PathLike, *, first_domain: int | None = None) -> Se
     )
 
 
-def _check_layout(text: np.ndarray, counts: np.ndarray, users: np.ndarray, shown: str) -> None:
-    """Refuse fields that something else separates; warn of a file that has an interaction a line."""
-    first = _decode(text, 0, int(np.argmax(text == ord("\n"))))
-    if (counts == 1).all() and any(separator in first for separator in ",;"):
+def _check_layout(content: bytes, shown: Any) -> None:
+    fault = layout_fault(first_rows(content))
+    if fault is not None:
         raise ValueError(
-            f"{shown!r} has no item in any line: fields are separated by spaces or tabs, not as in {first[:60]!r}. "
+            f"{shown!r} {fault} "
             "Read other tables with pandas, and SequenceDataset.from_frame(frame, user=..., item=..., time=...)."
         )
-    if (counts == 2).all() and len(np.unique(users)) < len(users):
+
+
+def _warn_of_interactions(counts: np.ndarray, users: np.ndarray, shown: Any) -> None:
+    """Warn of a file that has an interaction a line: a user, an item, and perhaps a rating and a time."""
+    n_items = int(counts[0]) - 1
+    if n_items in _NAMED and (counts == counts[0]).all() and len(np.unique(users)) < len(users):
         warnings.warn(
-            f"{shown!r} has one item in every line, and users that come again: each line is read as a row of its own. "
-            "Where a line is one interaction, read it with pandas, and SequenceDataset.from_frame.",
+            f"{shown!r} has {_NAMED[n_items]} in every line, and users that come again: each line is read as a row of "
+            "its own. Where a line is one interaction, read it with pandas, and SequenceDataset.from_frame.",
             UserWarning,
             stacklevel=stacklevel_of_caller(),
         )
@@ -126,16 +143,6 @@ def _check_kinds(labels: np.ndarray, lines: np.ndarray, shown: str) -> None:
         UserWarning,
         stacklevel=stacklevel_of_caller(),
     )
-
-
-def _check_utf8(text: np.ndarray, shown: str) -> None:
-    if not (text >= 128).any():
-        return
-    try:
-        text.tobytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = int(np.count_nonzero(text[: error.start] == ord("\n"))) + 1
-        raise ValueError(f"{shown!r}, line {line}: the byte 0x{text[error.start]:02x} is no UTF-8 text.") from None
 
 
 def _tokens(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
@@ -169,7 +176,7 @@ def _times(
     if (bar == starts).any():
         field = int(np.argmax(bar == starts))
         raise ValueError(f"{shown!r}, line {lines[field] + 1}: an item is missing before '|'.")
-    times = _integers(text, bar + 1, ends)
+    times = _integers(text, bar + 1, ends, times=True)
     if times is not None:
         return times, bar
     parsed = np.empty(len(starts), dtype=np.float64)
@@ -198,16 +205,19 @@ def _labels(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarra
     return np.fromiter((whole[start:end].decode("utf-8") for start, end in bounds), dtype=object, count=len(starts))
 
 
-def _integers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray | None:
-    """All fields as int64; None unless each is the usual way of writing an integer ("7", not "07" or "+7")."""
+def _integers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray, *, times: bool = False) -> np.ndarray | None:
+    """All fields as int64; None unless each is the usual way of writing an integer ("7", not "07" or "+7").
+
+    Labels have to come back as they were written; of times it is the number that counts.
+    """
     if len(starts) == 0:
         return np.zeros(0, dtype=np.int64)
     negative = text[starts] == _MINUS
     first = starts + negative
     digits = ends - first
-    if digits.min() < 1 or digits.max() > _MOST_DIGITS:
+    if digits.min() < 1 or digits.max() > (_MOST_DIGITS + 1 if times else _MOST_DIGITS):
         return None
-    if ((text[first] == ord("0")) & ((digits > 1) | negative)).any():
+    if not times and ((text[first] == ord("0")) & ((digits > 1) | negative)).any():
         return None
     numbers = np.zeros(len(starts), dtype=np.int64)
     # A loop over the places of the longest number, not over the numbers.
@@ -217,6 +227,9 @@ def _integers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndar
         if (digit > 9).any():
             return None
         numbers[present] = numbers[present] * 10 + digit
+    # Any 19 digits fit in 64 bits without a sign; those that take the place of the sign do not with one.
+    if numbers.min() < 0:
+        return None
     return np.where(negative, -numbers, numbers)
 
 
@@ -241,26 +254,32 @@ def write_text(dataset: SequenceDataset, path: str | os.PathLike) -> None:
     Raises
     ------
     ValueError
-        A label is empty, holds white space or ``|``, or is no valid Unicode; an item reads as a missing value among
-        numbers; the first user begins with a byte order mark; a time is infinite.
+        A label is empty, holds a space, a tab, a line break, a NUL or ``|``, or is no valid Unicode; an item reads as a
+        missing value among numbers; the first user begins with a byte order mark; a time is infinite; or the labels
+        make the file look like a table of another format, which :func:`read_text` refuses.
     """
     labels = _texts(dataset.vocabulary, "the item")
     _check_none_reads_as_missing(labels)
     items = labels[dataset.items - 1]
-    times = times_as_numbers(dataset)
+    times = finite_times(dataset, "as text")
     if times is not None:
-        if not np.isfinite(times).all():
-            place = int(np.argmin(np.isfinite(times)))
-            row = int(row_of_position(dataset.offsets)[place])
-            raise ValueError(f"row {row}: the time {times[place]} cannot be written as text: it is infinite.")
         items = items + "|" + np.array(list(map(repr, times.tolist())), dtype=object)
     users = _texts(user_tokens(dataset), "the user")
-    if len(users) and users[0].encode().startswith(_BYTE_ORDER_MARK):
+    if len(users) and users[0].encode().startswith(BYTE_ORDER_MARK):
         raise ValueError(f"the first user, {users[0]!r}, cannot be written as text: it begins with a byte order mark.")
-    fields, bounds = items.tolist(), dataset.offsets.tolist()
+    columns = users.tolist(), items.tolist(), dataset.offsets.tolist()
+    fault = layout_fault(list(islice(_rows(*columns), FIRST_LINES)))
+    if fault is not None:
+        raise ValueError(
+            f"the rows cannot be written as text: read again, it {fault} Write Parquet, or use other labels."
+        )
     with write_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="\n") as file:
-        rows = zip(users.tolist(), bounds, bounds[1:], strict=False)
-        file.writelines(" ".join([user, *fields[start:stop]]) + "\n" for user, start, stop in rows)
+        file.writelines(" ".join(row) + "\n" for row in _rows(*columns))
+
+
+def _rows(users: list[str], items: list[str], bounds: list[int]) -> Iterator[list[str]]:
+    for user, start, stop in zip(users, bounds, bounds[1:], strict=False):
+        yield [user, *items[start:stop]]
 
 
 def _check_none_reads_as_missing(labels: np.ndarray) -> None:
@@ -304,6 +323,16 @@ def times_as_numbers(dataset: SequenceDataset) -> np.ndarray | None:
     return times.astype("datetime64[ns]").astype(np.int64) / 1e9
 
 
+def finite_times(dataset: SequenceDataset, how: str) -> np.ndarray | None:
+    """Times as :func:`times_as_numbers` gives them; infinite ones are refused, ``how`` is what the message says."""
+    times = times_as_numbers(dataset)
+    if times is not None and not np.isfinite(times).all():
+        place = int(np.argmin(np.isfinite(times)))
+        row = int(row_of_position(dataset.offsets)[place])
+        raise ValueError(f"row {row}: the time {times[place]} cannot be written {how}: it is infinite.")
+    return times
+
+
 def as_texts(labels: np.ndarray, what: str) -> list[Any]:
     """Labels as texts that can be written; ``what`` is what the message calls one that cannot."""
     texts = [str(label) for label in labels.tolist()]
@@ -320,9 +349,9 @@ def as_texts(labels: np.ndarray, what: str) -> list[Any]:
 def _texts(labels: np.ndarray, what: str) -> np.ndarray:
     texts = as_texts(labels, what)
     for text in texts:
-        if not text or "|" in text or len(text.split()) != 1 or text.strip() != text:
+        if not text or _UNWRITABLE.search(text):
             raise ValueError(
-                f"{what} {text!r} cannot be written as text: a field must not be empty nor hold white space or '|'. "
-                "Write Parquet instead, or use other labels."
+                f"{what} {text!r} cannot be written as text: a field must not be empty nor hold a space, a tab, a line "
+                "break, a NUL or '|'. Write Parquet instead, or use other labels."
             )
     return np.fromiter(texts, dtype=object, count=len(texts))
