@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from dataset_strategies import FLOATS, INTEGERS, WORDS, plain_datasets
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seqregen import Origin, SequenceDataset
@@ -302,9 +302,11 @@ def test_views_of_strings_and_bytes_are_labels():
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1))
+@example(["", "\0"])
 def test_texts_of_arrow_are_sorted_as_those_of_python(texts):
     chunks = pa.chunked_array([texts[: len(texts) // 2], texts[len(texts) // 2 :]], pa.string())
-    for column in (chunks, pd.Series(texts, dtype="str"), pl.Series(texts, dtype=pl.String)):
+    series = [pd.Series(texts, dtype=dtype) for dtype in ("str", "string", object)]
+    for column in (chunks, *series, pl.Series(texts, dtype=pl.String)):
         labels, codes = encode_column(column)
         assert labels.tolist() == sorted(set(texts))
         assert labels[codes - 1].tolist() == texts

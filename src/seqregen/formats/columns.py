@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import operator
 from collections.abc import Callable
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -92,9 +93,19 @@ def _factorize_pandas(column: Any) -> tuple[np.ndarray | None, Any]:
     elif isinstance(column.dtype, pd.ArrowDtype) or getattr(column.dtype, "storage", None) == "pyarrow":
         # Half the memory, and less than half the time, of the hash table of pandas.
         return _factorize_arrow(column.array.__arrow_array__())
+    if _texts_end_at_nul() and any(isinstance(value, str) and "\0" in value for value in column):
+        return None, np.asarray(column, dtype=object)
     codes, distinct = pd.factorize(column)
     codes = codes if codes.flags.writeable else codes.copy()
     return codes, _plain(distinct)
+
+
+@cache
+def _texts_end_at_nul() -> bool:
+    """Whether this version of pandas takes texts for one that differ behind a NUL alone."""
+    import pandas as pd
+
+    return len(pd.factorize(np.array(["", "\0"], dtype=object))[1]) == 1
 
 
 def _is_compact(values: np.ndarray) -> bool:
