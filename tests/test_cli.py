@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import datetime
+import hashlib
+import io
 import os
 import pickle
 import re
@@ -17,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from seqregen import RegeneratedRecommender, SequenceDataset
-from seqregen.cli import commands, demo, main
+from seqregen.cli import commands, demo, main, models
 from seqregen.cli.console import format_table
 from seqregen.cli.options import LOSSES as OFFERED_LOSSES
 from seqregen.cli.options import NEGATIVE_SAMPLING as OFFERED_SAMPLING
@@ -98,7 +101,8 @@ def test_bad_arguments_are_one_line(capsys: pytest.CaptureFixture, ratings: Path
     assert_refused(run(capsys, "train", ratings, "-o", "m.joblib", "--loss", "best"), "best", "sampled_softmax")
     assert_refused(run(capsys, "demo", "--seed", "-1"), "--seed", "-1")
     assert_refused(run(capsys, "demo", "--size", "3"), "--size", "3")
-    assert_refused(run(capsys, "demo", "--threads", "0"), "--threads", "0")
+    for threads in (0, 10**6, 10**11):
+        assert_refused(run(capsys, "demo", "--threads", threads), "--threads must be between 1 and 1024", f"{threads}.")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -144,6 +148,88 @@ def test_no_error_is_a_traceback(
         run(capsys, "describe", ratings, "--debug")
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "there is not enough memory"),
+        (MemoryError("Unable to allocate 3 TiB"), "there is not enough memory: Unable to allocate 3 TiB"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "there is not enough memory: CUDA out of memory."),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: 8"),
+            "there is not enough memory: can't allocate memory: 8",
+        ),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:75] data. DefaultCPUAllocator: not enough memory: you tried"),
+            "there is not enough memory: not enough memory: you tried",
+        ),
+    ],
+)
+def test_lack_of_memory_is_said_in_plain_words(
+    error: Exception, message: str, capsys: pytest.CaptureFixture, ratings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(commands, "load_rows", fail)
+    assert run(capsys, "describe", ratings) == (2, "", f"seqregen: error: {message}\n")
+
+
+# Streams
+
+
+def start(redirections: str, *arguments: object, **settings: str) -> subprocess.CompletedProcess:
+    """Run the command for real, in a shell that redirects its streams."""
+    command = ["bash", "-c", f'exec "$0" -m seqregen "$@" {redirections}', sys.executable, *map(str, arguments)]
+    environment = os.environ | settings
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full device")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_stdout_is_named(ratings: Path, unbuffered: str) -> None:
+    result = start("> /dev/full", "describe", ratings, "-q", PYTHONUNBUFFERED=unbuffered)
+    assert result.returncode == 2
+    assert result.stderr == "seqregen: error: cannot write to stdout: No space left on device\n"
+
+
+def test_streams_may_be_closed(ratings: Path, tmp_path: Path) -> None:
+    found, missing = tmp_path / "patterns.txt", tmp_path / "missing.txt"
+    shown = start("2>&-", "describe", ratings)
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("rows")
+    assert start(">&-", "describe", missing).returncode == 2
+    assert start("<&- >&- 2>&-", "mine", ratings, "-o", found).returncode == 0
+    assert len(found.read_text().split("\n")[0].split()) > 2
+    assert start(">&- 2>&-", "describe", missing).returncode == 2
+
+
+def test_tables_escape_what_the_encoding_of_stdout_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = tmp_path / "rows.txt"
+    rows.write_text("1 gr\u00fcn \u0142ez\n2 gr\u00fcn \u0142ez\n", encoding="utf-8")
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert main(["mine", str(rows), "-q"]) == 0
+    assert b"gr\xfcn > \\u0142ez" in stdout.buffer.getvalue()
+
+
+def test_predictions_are_not_escaped(
+    capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, model, output = tmp_path / "rows.txt", tmp_path / "model.joblib", tmp_path / "next.txt"
+    rows.write_text("1 a b \u0142ez\n2 a b \u0142ez\n", encoding="utf-8")
+    assert run(capsys, "train", rows, "-o", model, "-q", *FAST_MODEL)[0] == 0
+    predict = ["score", str(model), str(rows), "-q", "--keep-history", "--predict", "3"]
+    assert "\u0142ez" in run(capsys, *predict)[1]
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", stdout)
+        assert main(predict) == 2
+        assert stdout.buffer.getvalue() == b""
+        assert main([*predict, "-o", str(output)]) == 0
+    assert "cannot be printed in cp1252, the encoding of stdout; write -o FILE" in capsys.readouterr().err
+    assert "\u0142ez" in output.read_text(encoding="utf-8")
+
+
 def test_help_says_where_negatives_come_from(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         main(["train", "--help"])
@@ -151,6 +237,7 @@ def test_help_says_where_negatives_come_from(capsys: pytest.CaptureFixture) -> N
     assert "default auto: by popularity for sampled_softmax, else uniform;" in shown
     assert SASRec(loss="sampled_softmax")._negative_sampling() == "popularity"
     assert SASRec(loss="gbce")._negative_sampling() == "uniform"
+    assert "256 for gbce, else 1; not used by ce and in_batch)" in shown
 
 
 # describe
@@ -171,6 +258,9 @@ def test_describe(capsys: pytest.CaptureFixture, ratings: Path) -> None:
 def test_bad_files(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     assert_refused(run(capsys, "describe", tmp_path / "none.txt", "-q"), "none.txt")
     assert_refused(run(capsys, "describe", tmp_path, "-q"), "directory")
+    assert_refused(run(capsys, "describe", "", "-q"), "there is no file ''", "the name is empty")
+    os.mkfifo(tmp_path / "pipe.parquet")
+    assert_refused(run(capsys, "describe", tmp_path / "pipe.parquet", "-q"), "pipe.parquet", "it is a pipe")
     for name, content, words in (
         ("empty.txt", b"", ("empty.txt",)),
         ("blank.txt", b"1 2 3\n\n2 3\n", ("line 2",)),
@@ -196,6 +286,17 @@ def test_columns_of_a_file_of_others(capsys: pytest.CaptureFixture, tmp_path: Pa
     assert "b > a" in out
     assert_refused(run(capsys, "describe", path, "-q", "--user", "who"), "no column 'item'", "'when'")
     assert_refused(run(capsys, "describe", ratings, "-q", "--user", "who"), "--user", "read as text")
+
+
+def test_files_are_looked_for_with_named_columns_too(
+    capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQREGEN_DATA", str(tmp_path))
+    path = tmp_path / "long.parquet"
+    pq.write_table(pa.table({"who": [1, 1, 2], "what": ["a", "b", "a"]}), path)
+    code, _, err = run(capsys, "describe", "long.parquet", "--user", "who", "--item", "what")
+    assert code == 0
+    assert f"read {path}: " in err
 
 
 def test_a_missing_value_is_placed_in_the_file(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -273,6 +374,31 @@ def test_bad_outputs_are_refused_before_any_work(capsys: pytest.CaptureFixture, 
     assert_refused(run(capsys, "teach", missing, "-o", tmp_path / "rows.txt"), ".parquet")
     assert_refused(run(capsys, "train", ratings, "-o", tmp_path / "model.pt"), ".joblib")
     assert ratings.read_bytes() == content
+
+
+def test_an_input_that_was_looked_for_is_not_written_over(
+    capsys: pytest.CaptureFixture, ratings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, home = ratings.read_bytes(), ratings.parent
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("~/ratings.txt", "ratings.txt"):
+        for arguments in (["mine"], ["regenerate", *FAST_REGENERATOR]):
+            assert_refused(run(capsys, *arguments, name, "-o", ratings), "is the input file, which would be lost")
+        monkeypatch.setenv("SEQREGEN_DATA", str(home))
+    assert ratings.read_bytes() == content
+
+
+def test_a_read_only_output_is_refused_by_name(
+    capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "model.joblib"
+    output.write_text("old")
+    output.chmod(0o444)
+    # To root, under whom tests may run, nothing is read-only.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    refused = run(capsys, "train", tmp_path / "missing.txt", "-o", output)
+    assert_refused(refused, f"cannot write {str(output)!r}", "make it writable, or give another name")
+    assert os.listdir(tmp_path) == ["model.joblib"]
 
 
 def test_items_with_spaces_are_refused_in_csv(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -374,6 +500,25 @@ def test_mine_refuses_items_before_any_work(
             assert_refused(run(capsys, "mine", path, "-o", tmp_path / name, "-q"), repr(item), ".parquet")
 
 
+def test_mine_refuses_items_that_parquet_cannot_hold_before_any_work(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    labels = np.array([object(), object()])
+    rows = SequenceDataset(np.array([1, 2, 1, 2]), np.array([0, 2, 4]), labels)
+    monkeypatch.setattr(PatternMiner, "fit", refuse_to_work)
+    monkeypatch.setattr(commands, "load_rows", lambda *_: rows)
+    refused = run(capsys, "mine", "rows.parquet", "-o", tmp_path / "patterns.parquet")
+    assert_refused(refused, "items", "cannot be written to Parquet")
+
+
+def test_mine_writes_items_that_arrow_has_no_type_for(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    rows, output = tmp_path / "rows.parquet", tmp_path / "patterns.parquet"
+    for labels, texts in (([(1, 2), (3, 4)], ['{"tuple": [1, 2]}', '{"tuple": [3, 4]}']), ([7, 2**70], None)):
+        SequenceDataset.from_sequences([labels] * 2).to_parquet(rows)
+        assert run(capsys, "mine", rows, "-o", output, "-q")[0] == 0
+        assert pq.read_table(output).to_pydict()["pattern"] == [texts or list(map(str, labels))]
+
+
 def test_score_refuses_labels_before_any_work(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -382,6 +527,7 @@ def test_score_refuses_labels_before_any_work(
     assert run(capsys, "train", tea, "-o", model, "-q", *FAST_MODEL)[0] == 0
     predict = ["score", model, tea, "-q", "--predict", 1]
     assert_refused(run(capsys, *predict, "-o", tmp_path / "next.txt"), "'green tea'", "Parquet")
+    assert_refused(run(capsys, *predict), "'green tea'", "Parquet")
 
 
 def test_predictions_of_labels_of_any_kind(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -419,8 +565,25 @@ def test_regenerate_holds_out_and_includes(capsys: pytest.CaptureFixture, rating
     included = ["--include", "original", "mined"]
     code, _, err = run(capsys, "regenerate", ratings, "-o", text, *held_out, *included, *FAST_REGENERATOR)
     assert code == 0
-    assert "warning: text keeps the rows alone, not their origins and validation items" in err
+    lost = "origins, source rows, pairs, users and validation items"
+    assert f"warning: text keeps the rows alone, not their {lost}; write .parquet" in err
     assert len(text.read_text().splitlines()) > 60
+
+
+def test_text_says_what_it_loses_of_what_there_is(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    rows, text = tmp_path / "rows.parquet", tmp_path / "rows.txt"
+    plain = SequenceDataset.from_sequences([[1, 2, 3]] * 3)
+    ones = np.ones(plain.n_interactions)
+    for columns, output, lost in (
+        ({}, ["--include", "original"], "pairs;"),
+        ({"timestamps": ones}, ["--include", "original"], "pairs;"),
+        ({"timestamps": ones}, [], "origins, source rows, pairs and times;"),
+        ({"domains": ones.astype(int), "weights": ones}, [], "origins, source rows, pairs, domains and weights;"),
+    ):
+        plain.replace(**columns).to_parquet(rows)
+        code, _, err = run(capsys, "regenerate", rows, "-o", text, *output, *FAST_REGENERATOR)
+        assert code == 0
+        assert f"warning: text keeps the rows alone, not their {lost}" in err
 
 
 def test_regenerate_leaves_unexpected_rows_away(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path) -> None:
@@ -537,6 +700,7 @@ def test_predictions(capsys: pytest.CaptureFixture, ratings: Path, model: Path, 
         read = SequenceDataset.read_parquet(path).to_lists() if suffix == "parquet" else None
         assert (read or [list(map(int, line.split()))[1:] for line in path.read_text().splitlines()]) == expected
     assert_refused(run(capsys, "score", model, ratings, "-o", tmp_path / "x.txt"), "--predict")
+    assert_refused(run(capsys, "score", model, ratings, "--predict", 3, "-k", 5), "-k", "--predict")
     assert_refused(run(capsys, "score", model, ratings, "--predict", 21, "-q"), "20")
     assert_refused(run(capsys, "score", model, ratings, "-k", 21, "-q"), "k=21")
 
@@ -545,9 +709,55 @@ def test_bad_models(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path
     assert_refused(run(capsys, "score", tmp_path / "none.joblib", ratings), "none.joblib")
     broken = tmp_path / "broken.joblib"
     broken.write_bytes(model.read_bytes()[:200])
-    assert_refused(run(capsys, "score", broken, ratings), "broken.joblib", "cannot be read")
+    assert_refused(run(capsys, "score", broken, ratings), "broken.joblib' is damaged: truncated")
     broken.write_bytes(pickle.dumps([1, 2]))
     assert_refused(run(capsys, "score", broken, ratings), "list")
+    broken.write_bytes(pickle.dumps(SASRec()).replace(b"SASRec", b"NoSuch"))
+    assert_refused(run(capsys, "score", broken, ratings), "another version of seqregen wrote it")
+    broken.write_text("1 2 3\n")
+    assert_refused(run(capsys, "score", broken, ratings), "it is no model file")
+
+
+def test_a_changed_model_file_is_refused_unread(
+    capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = model.read_bytes()
+    changed = tmp_path / "changed.joblib"
+    monkeypatch.setattr(joblib, "load", refuse_to_work)
+    for place in (0, len(content) // 2, len(content) - 80, len(content) - 2):
+        flipped = bytearray(content)
+        flipped[place] ^= 1
+        changed.write_bytes(flipped)
+        assert_refused(run(capsys, "score", changed, ratings), "changed.joblib' is damaged")
+    changed.write_bytes(content[:-10])
+    assert_refused(run(capsys, "score", changed, ratings), "changed.joblib' is damaged: truncated")
+
+
+def test_a_model_of_another_version_is_told(
+    capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted, other = joblib.load(model), tmp_path / "other.joblib"
+    with monkeypatch.context() as patched:
+        patched.setattr(models, "__version__", "0.0.7")
+        models.save_model(fitted, str(other))
+    scores = run(capsys, "score", model, ratings, "-q")[:2]
+    code, out, err = run(capsys, "score", other, ratings, "-q")
+    assert (code, out) == scores
+    assert err.startswith("seqregen: warning: the model file")
+    assert "was written by seqregen 0.0.7, and this is seqregen 0." in err
+    with monkeypatch.context() as patched:
+        patched.delattr("seqregen.targets.sasrec.SASRec")
+        assert_refused(run(capsys, "score", other, ratings, "-q"), "seqregen 0.0.7 wrote it, and this is 0.")
+    joblib.dump(fitted, other)
+    code, out, err = run(capsys, "score", other, ratings, "-q")
+    assert (code, out) == scores
+    assert err.startswith("seqregen: warning: the model file")
+    assert "has no checksum" in err
+    del fitted.recommender_.max_length
+    joblib.dump(fitted, other)
+    assert_refused(run(capsys, "score", other, ratings, "-q"), "written by another version of seqregen", "max_length")
+    read_again = hashlib.sha256(model.read_bytes()[:-65]).hexdigest()
+    assert model.read_bytes().endswith(f"{read_again}\n".encode())
 
 
 def test_what_fails_leaves_the_old_file(

@@ -140,3 +140,62 @@ def test_says_that_the_directory_is_missing(tmp_path):
 def test_refuses_a_directory(tmp_path):
     with pytest.raises(IsADirectoryError, match="it is a directory"), write_aside(tmp_path):
         pass
+
+
+def test_refuses_an_empty_name_before_anything_is_made(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = os.stat(tmp_path).st_mtime_ns
+    with pytest.raises(FileNotFoundError, match="cannot write '': the name is empty"), write_aside(""):
+        pass
+    assert os.stat(tmp_path).st_mtime_ns == before
+
+
+def test_refuses_a_file_that_may_not_be_written(tmp_path, monkeypatch):
+    target = tmp_path / "data.txt"
+    target.write_text("old")
+    target.chmod(0o444)
+    # To root, under whom tests may run, nothing is read-only.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(PermissionError, match=r"cannot write '.*data.txt': .* may not be written \(-r--r--r--\)"):
+        write_and_fail(target, AssertionError("work was done"))
+    assert os.listdir(tmp_path) == ["data.txt"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o620, 0o222])
+def test_the_temporary_file_is_for_its_owner_to_write_and_for_no_more_to_read_than_the_old_one(tmp_path, mode):
+    target = tmp_path / "data.txt"
+    target.write_text("old")
+    target.chmod(mode)
+    with write_aside(target) as aside:
+        assert stat.S_IMODE(aside.stat().st_mode) == mode | 0o600
+        aside.write_text("new")
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("kind", [OSError, PermissionError, BrokenPipeError])
+@pytest.mark.parametrize("is_named", [False, True])
+def test_an_error_in_writing_names_the_file_and_stays_of_its_kind(tmp_path, kind, is_named):
+    target = tmp_path / "data.txt"
+    with pytest.raises(kind) as caught, write_aside(target) as aside:
+        raise kind(errno.ENOSPC, "pyarrow says it otherwise", *([str(aside)] if is_named else []))
+    assert type(caught.value) is kind
+    assert caught.value.errno == errno.ENOSPC
+    assert str(caught.value) == f"cannot write {str(target)!r}: No space left on device"
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "not there", "input.txt"), OSError("my own words")])
+def test_an_error_of_something_else_stays_as_it_is(tmp_path, error):
+    with pytest.raises(OSError) as caught:
+        write_and_fail(tmp_path / "data.txt", error)
+    assert caught.value is error
+
+
+def test_a_temporary_file_that_cannot_be_made_names_the_file(tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError, match=r"cannot write '.*data.txt': Permission denied"):
+        write_and_fail(tmp_path / "data.txt", AssertionError("work was done"))

@@ -30,14 +30,18 @@ def check_replaceable(path: str | os.PathLike) -> None:
     Raises
     ------
     FileNotFoundError
-        The directory does not exist.
+        The directory does not exist, or ``path`` is empty.
     IsADirectoryError
         ``path`` is a directory.
+    PermissionError
+        The file is there and may not be written. A rename would replace it all the same.
     OSError
         ``path`` is a named pipe, a socket or a device, which a rename would turn into a regular file; or a
         symbolic link that leads in a circle.
     """
     shown = os.fspath(path)
+    if not shown:
+        raise FileNotFoundError(f"cannot write {shown!r}: the name is empty; give the name of a file.")
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -51,6 +55,11 @@ def check_replaceable(path: str | os.PathLike) -> None:
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")
         raise OSError(
             f"cannot write {shown!r}: it is {kind}, and only a regular file can be replaced; give another name."
+        )
+    if not os.access(path, os.W_OK):
+        raise PermissionError(
+            f"cannot write {shown!r}: the file is there and may not be written ({stat.filemode(mode)}); "
+            "make it writable, or give another name."
         )
 
 
@@ -72,7 +81,8 @@ def write_aside(path: str | os.PathLike) -> Iterator[Path]:
     Raises
     ------
     OSError
-        No file can be put in the place of ``path``: see :func:`check_replaceable`.
+        No file can be put in the place of ``path``: see :func:`check_replaceable`. Or writing fails, as on a full
+        disk; the message then names ``path``, not the temporary file.
 
     Notes
     -----
@@ -95,20 +105,46 @@ def write_aside(path: str | os.PathLike) -> Iterator[Path]:
     check_replaceable(path)
     target = Path(os.path.realpath(path))
     # The suffix stays: some writers choose a format by it, or append it where it is missing.
-    aside = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(6)}{target.suffix}")
-    # 0o666 is cut down by the user's umask, as for any new file; tempfile would make it 0o600.
-    os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    try:
-        if target.exists():
-            os.chmod(aside, target.stat().st_mode & 0o7777)
-        yield aside
-        _flush(aside)
-        os.replace(aside, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            aside.unlink()
-        raise
+    aside = target.with_name(f".{target.stem[:40]}.{secrets.token_hex(6)}{target.suffix}")
+    with _naming(path, aside):
+        # 0o666 is cut down by the user's umask, as for any new file; tempfile would make it 0o600.
+        os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            mode = _mode(target)
+            if mode is not None:
+                # What others may not read of the old file, they may not read of the new one while it is written.
+                os.chmod(aside, mode | stat.S_IRUSR | stat.S_IWUSR)
+            yield aside
+            _flush(aside)
+            if mode is not None:
+                os.chmod(aside, mode)
+            os.replace(aside, target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                aside.unlink()
+            raise
     _flush_directory(target.parent)
+
+
+@contextmanager
+def _naming(path: str | os.PathLike, aside: Path) -> Iterator[None]:
+    """Let errors of the system name the user's file, where they name none or the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or (error.filename is not None and str(error.filename) != str(aside)):
+            raise
+        named = type(error)(f"cannot write {os.fspath(path)!r}: {os.strerror(error.errno)}")
+        # With a second argument the message would begin with "[Errno 28]".
+        named.errno = error.errno
+        raise named from error
+
+
+def _mode(target: Path) -> int | None:
+    try:
+        return stat.S_IMODE(target.stat().st_mode)
+    except FileNotFoundError:
+        return None
 
 
 def _flush(path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import threading
+from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 import pytest
@@ -98,9 +99,54 @@ def test_a_pipe_is_read_like_a_file(tmp_path):
     writer.join()
 
 
-def test_a_directory_is_refused(tmp_path):
+def test_parquet_through_a_pipe_is_refused_by_name(tmp_path):
+    os.mkfifo(tmp_path / "rows.parquet")
+    with pytest.raises(
+        ValueError, match=r"rows\.parquet' cannot be read as Parquet: it is a pipe .* write it to a file"
+    ):
+        load_sequences(tmp_path / "rows.parquet")
+
+
+def test_a_directory_is_refused(tmp_path, monkeypatch):
     with pytest.raises(IsADirectoryError, match="is a directory; give one"):
         load_sequences(tmp_path)
+    monkeypatch.setenv("SEQREGEN_DATA", str(tmp_path))
+    (tmp_path / "rows").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"rows' is a directory; give one"):
+        load_sequences("rows")
+
+
+def test_an_empty_name_is_refused():
+    with pytest.raises(FileNotFoundError, match="there is no file '': the name is empty"):
+        load_sequences("")
+
+
+def test_who_has_no_home_directory_reads_files_all_the_same(tmp_path, monkeypatch):
+    def fail():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("LOCALAPPDATA")
+    monkeypatch.setattr(Path, "home", fail)
+    Path("a.txt").write_bytes(TEXT)
+    assert load_sequences("a.txt").to_lists() == ROWS
+    with pytest.raises(FileNotFoundError, match=r"there is no file 'b\.txt'; tried b\.txt\.$"):
+        load_sequences("b.txt")
+    monkeypatch.setenv("SEQREGEN_DATA", str(tmp_path))
+    (tmp_path / "b.txt").write_bytes(TEXT)
+    assert load_sequences("b.txt").to_lists() == ROWS
+
+
+def test_a_tilde_may_be_part_of_a_name(tmp_path, monkeypatch):
+    Path("~backup.txt").write_bytes(TEXT)
+    assert load_sequences("~backup.txt").to_lists() == ROWS
+    monkeypatch.setenv("SEQREGEN_DATA", "~nobody-of-this-name/data")
+    assert load_sequences("~backup.txt").to_lists() == ROWS
+    with pytest.raises(FileNotFoundError, match=r"tried b\.txt, ~nobody-of-this-name.data.b\.txt, "):
+        load_sequences("b.txt")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "b.txt").write_bytes(TEXT)
+    assert load_sequences("~/b.txt").to_lists() == ROWS
 
 
 def test_bad_lines_name_the_file(tmp_path):
@@ -193,6 +239,19 @@ def test_unknown_names():
         fetch_amazon("food")
     with pytest.raises(ValueError, match="pair must be one of"):
         fetch_cross_domain("beauty")
+    with pytest.raises(ValueError, match=r"category must be one of .*; got \['beauty'\]"):
+        fetch_amazon(["beauty"])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"n_retries": -1}, {"n_retries": 1.5}, {"n_retries": True}, {"delay": -1}, {"delay": "1"}]
+)
+def test_bad_tries_are_refused_before_any_is_made(published, tmp_path, wrong):
+    published()
+    (name, value), home = *wrong.items(), tmp_path / "home"
+    with pytest.raises(ValueError, match=f"{name} must be .* >= 0; got {value!r}"):
+        fetch_amazon(data_home=home, **wrong)
+    assert not home.exists()
 
 
 class Server:

@@ -158,6 +158,14 @@ def test_labels_that_json_cannot_hold_are_refused(labels, tmp_path):
         assert json.loads(_as_json(rows.vocabulary)) == labels
 
 
+def test_labels_that_are_no_unicode_are_refused(tmp_path):
+    require_exporter()
+    rows = SequenceDataset.from_sequences([["a", "\ud800", "b"], ["\ud800", "a", "b"]])
+    with pytest.raises(ValueError, match=r"the item '\\ud800' cannot be written: it is no valid Unicode .*; use other"):
+        SASRec(**SMALL).fit(rows).to_onnx(tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_its_packages_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(torch, "__version__", TorchVersion("2.8.0"))
     monkeypatch.setitem(sys.modules, "onnxscript", None)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..sequences import SequenceDataset
 from .computing import computing
-from .console import CommandError, Console, complain, format_table
+from .console import CommandError, Console, check_printable, complain, format_table, show
 from .data import (
     MODELS,
     PARQUET,
@@ -22,19 +22,21 @@ from .data import (
     check_patterns_fit,
     check_rows_fit,
     digest_rows,
+    find_input,
     hold_out,
-    load_model,
     load_rows,
-    save_model,
+    lost_in_text,
     save_patterns,
     save_rows,
     without_empty_rows,
 )
+from .models import load_model, save_model
 from .options import TEACHERS, chosen
 
 __all__ = ["describe", "mine", "regenerate", "score", "teach", "train"]
 
 _SHOWN_PATTERNS = 10
+_CUTOFFS = (10, 20)
 _Command: TypeAlias = Callable[[Namespace, Console], None]
 
 
@@ -58,15 +60,15 @@ def describe(options: Namespace, console: Console) -> None:
         facts["held out"] = f"{np.count_nonzero(rows.validation):,}"
     if rows.pairs is not None:
         facts |= {"patterns": f"{rows.pairs.n_patterns:,}", "pairs": f"{len(rows.pairs):,}"}
-    print(rows.describe())
-    print("\n".join(f"{name:<14}{value:>14}" for name, value in facts.items()))
+    show(rows.describe())
+    show("\n".join(f"{name:<14}{value:>14}" for name, value in facts.items()))
 
 
 def mine(options: Namespace, console: Console) -> None:
     """Mine the patterns of a file."""
     from ..mining import PatternMiner
 
-    check_output(options.output, PATTERNS, [options.file])
+    check_output(options.output, PATTERNS, [find_input(options.file)])
     rows = load_rows(options, console)
     if options.output is not None:
         check_patterns_fit(rows.vocabulary, options.output)
@@ -78,11 +80,11 @@ def mine(options: Namespace, console: Console) -> None:
     if options.output is not None:
         save_patterns(patterns, support, options.output)
         console.log(f"wrote {options.output}")
-    print(f"{len(patterns):,} patterns in {rows.n_original:,} sequences, {console.seconds['mining']:.1f} s")
+    show(f"{len(patterns):,} patterns in {rows.n_original:,} sequences, {console.seconds['mining']:.1f} s")
     if len(patterns):
         shown = patterns[:_SHOWN_PATTERNS].to_lists()
         table = [(" > ".join(map(str, pattern)), f"{count:,}") for pattern, count in zip(shown, support, strict=False)]
-        print(format_table(("most frequent", "support"), table))
+        show(format_table(("most frequent", "support"), table))
 
 
 @_computing
@@ -90,7 +92,7 @@ def regenerate(options: Namespace, console: Console) -> None:
     """Write a regenerated training set."""
     from ..mining import PatternMiner
 
-    check_output(options.output, ROWS, [options.file])
+    check_output(options.output, ROWS, [find_input(options.file)])
     regenerator = _make_regenerator(options, console)
     expected = None if options.highest_rank is None else _make_filter(options, console)
     miner = PatternMiner(**chosen(options, "miner"), random_state=options.seed)
@@ -109,13 +111,14 @@ def regenerate(options: Namespace, console: Console) -> None:
         with console.stage("filtering"):
             regenerated = expected.fit_transform(regenerated)
         console.log(f"{n_rows - len(regenerated):,} rows left away")
-    if _is_text(options.output):
-        lost = ["origins", *(["validation items"] if regenerated.validation is not None else [])]
-        complain(f"text keeps the rows alone, not their {' and '.join(lost)}; write .parquet to keep them.", "warning")
+    lost = lost_in_text(regenerated) if _is_text(options.output) else []
+    if lost:
+        named = " and ".join([*filter(None, [", ".join(lost[:-1])]), lost[-1]])
+        complain(f"text keeps the rows alone, not their {named}; write .parquet to keep them.", "warning")
     save_rows(regenerated, options.output)
     console.log(f"wrote {options.output} ({sum(console.seconds.values()):.1f} s)")
-    print(repr(regenerated))
-    print(regenerator.report_)
+    show(repr(regenerated))
+    show(regenerator.report_)
 
 
 def _is_text(path: str) -> bool:
@@ -155,7 +158,7 @@ def teach(options: Namespace, console: Console) -> None:
     from ..regeneration import TeacherRegenerator
     from ..targets import SASRec
 
-    check_output(options.output, PARQUET, [options.file])
+    check_output(options.output, PARQUET, [find_input(options.file)])
     common = _common(options, console)
     alone = None if options.teacher == TEACHERS[0] else SASRec(refit=True, **common)
     teacher = TeacherRegenerator(alone, **common, **chosen(options, "teacher"))
@@ -167,7 +170,7 @@ def teach(options: Namespace, console: Console) -> None:
         taught = teacher.fit_transform(rows)
     save_rows(taught, options.output)
     console.log(f"wrote {options.output} ({sum(console.seconds.values()):.1f} s)")
-    print(repr(taught))
+    show(repr(taught))
 
 
 @_computing
@@ -176,7 +179,7 @@ def train(options: Namespace, console: Console) -> None:
     from ..recommender import RegeneratedRecommender
     from ..targets import SASRec
 
-    check_output(options.output, MODELS, [options.file])
+    check_output(options.output, MODELS, [find_input(options.file)])
     make = SASRec.reference if options.reference else SASRec
     recommender = make(**_common(options, console), **chosen(options, "sasrec"))
     recommender._check_parameters()
@@ -199,9 +202,9 @@ def train(options: Namespace, console: Console) -> None:
     model.training_digest_ = digest_rows(rows.histories())
     save_model(model, options.output)
     console.log(f"wrote {options.output}")
-    print(_training_summary(getattr(model, "recommender_", model), console.seconds["training"]))
+    show(_training_summary(getattr(model, "recommender_", model), console.seconds["training"]))
     if regeneration is not None:
-        print(model.regeneration_[-1].report_)
+        show(model.regeneration_[-1].report_)
     if not ready_made and not options.leave_one_out:
         console.log("trained on whole histories, for use: 'seqregen score' of the same file would flatter this model.")
 
@@ -240,9 +243,11 @@ def _training_summary(recommender: Any, seconds: float) -> str:
 
 def score(options: Namespace, console: Console) -> None:
     """Score a model on the last item of each row, or write its predictions."""
-    check_output(options.output, ROWS, [options.model, options.file])
+    check_output(options.output, ROWS, [options.model, find_input(options.file)])
     if options.output is not None and options.predict is None:
         raise CommandError("-o goes with --predict N; scores are printed.")
+    if options.k is not None and options.predict is not None:
+        raise CommandError("-k goes with scores; --predict N lists the N best items instead. Leave one of them away.")
     with computing(options.device, options.threads):
         model = load_model(options.model)
         _move(model, options.device)
@@ -266,21 +271,22 @@ def _score(model: Any, rows: SequenceDataset, options: Namespace, console: Conso
     from ..metrics import UNREACHABLE, ranking_metrics
     from ..model_selection import leave_one_out
 
+    cutoffs = options.k or _CUTOFFS
     rows = without_empty_rows(rows, "they have no last item to rank")
     histories, targets = leave_one_out(rows)
-    if max(options.k) > len(model.vocabulary_):
-        raise CommandError(f"k={max(options.k)} is larger than the vocabulary of the model ({len(model.vocabulary_)}).")
+    if max(cutoffs) > len(model.vocabulary_):
+        raise CommandError(f"k={max(cutoffs)} is larger than the vocabulary of the model ({len(model.vocabulary_)}).")
     with console.stage("ranking"):
         ranks = model.rank(histories, targets, exclude_history=not options.keep_history)
     unknown = int(np.count_nonzero(encode_labels(targets, model.vocabulary_) == 0))
     excluded = int(np.count_nonzero(ranks == UNREACHABLE)) - unknown
-    metrics = ranking_metrics(ranks, options.k)
-    names = [(title, k) for k in sorted(set(options.k)) for title in ("Recall", "NDCG")]
+    metrics = ranking_metrics(ranks, cutoffs)
+    names = [(title, k) for k in sorted(set(cutoffs)) for title in ("Recall", "NDCG")]
     values = [f"{metrics[f'{title.lower()}@{k}']:.4f}" for title, k in names]
-    print(format_table([f"{title}@{k}" for title, k in names], [values]))
+    show(format_table([f"{title}@{k}" for title, k in names], [values]))
     kept = "compete as well" if options.keep_history else "are left out"
-    print(f"{len(ranks):,} users: the last item of each is ranked among all {len(model.vocabulary_):,} items;")
-    print(f"items of the history {kept}. Out of reach: {unknown:,} unknown targets, {excluded:,} in the history.")
+    show(f"{len(ranks):,} users: the last item of each is ranked among all {len(model.vocabulary_):,} items;")
+    show(f"items of the history {kept}. Out of reach: {unknown:,} unknown targets, {excluded:,} in the history.")
     _judge(model, rows, histories)
 
 
@@ -288,7 +294,7 @@ def _judge(model: Any, rows: SequenceDataset, histories: SequenceDataset) -> Non
     """Say whether the ranked items were held out of training."""
     digest = getattr(model, "training_digest_", None)
     if digest == digest_rows(histories):
-        print("Held out: the model was trained on these histories without the ranked items.")
+        show("Held out: the model was trained on these histories without the ranked items.")
     elif digest == digest_rows(rows):
         complain(
             "the model was trained on the very items that are ranked here, so these figures flatter it; "
@@ -308,15 +314,19 @@ def _predict(model: Any, rows: SequenceDataset, options: Namespace, console: Con
     from ..inputs import check_sequences
 
     histories = rows.histories()
-    if options.output is not None:
-        nothing = np.zeros(0, dtype=np.int64)
-        offsets = np.zeros(len(histories) + 1, dtype=np.int64)
-        check_rows_fit(SequenceDataset(nothing, offsets, model.vocabulary_, users=histories.users), options.output)
+    nothing = np.zeros(0, dtype=np.int64)
+    offsets = np.zeros(len(histories) + 1, dtype=np.int64)
+    trial = SequenceDataset(nothing, offsets, model.vocabulary_, users=histories.users)
+    # Lines on stdout are the lines of a text file.
+    check_rows_fit(trial, options.output or "stdout.txt")
+    users = user_tokens(histories).tolist()
+    if options.output is None:
+        check_printable(map(str, [*model.vocabulary_.tolist(), *users]))
     with console.stage("predicting"):
         labels = model.predict(histories, k=options.predict, exclude_history=not options.keep_history)
     if options.output is not None:
         save_rows(check_sequences(labels).replace(users=histories.users), options.output)
         console.log(f"wrote {options.output}")
         return
-    for user, items in zip(user_tokens(histories).tolist(), labels.tolist(), strict=True):
-        print(user, *items)
+    for user, items in zip(users, labels.tolist(), strict=True):
+        show(user, *items)

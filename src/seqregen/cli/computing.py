@@ -9,6 +9,9 @@ from .console import CommandError
 
 __all__ = ["computing"]
 
+# More than the processors of any one machine; far beyond it, starting the threads ends the process.
+_MOST_THREADS = 1024
+
 
 @contextmanager
 def computing(device: str, threads: int | None) -> Iterator[None]:
@@ -21,8 +24,8 @@ def computing(device: str, threads: int | None) -> Iterator[None]:
     if threads is None:
         yield
         return
-    if threads < 1:
-        raise CommandError(f"--threads must be at least 1; got {threads}.")
+    if not 1 <= threads <= _MOST_THREADS:
+        raise CommandError(f"--threads must be between 1 and {_MOST_THREADS}; got {threads}.")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["CommandError", "Console", "complain", "format_table", "plain_warnings"]
+__all__ = [
+    "CommandError",
+    "Console",
+    "check_printable",
+    "complain",
+    "format_table",
+    "plain_warnings",
+    "prepare_streams",
+    "show",
+    "silence_stdout",
+]
 
 
 class CommandError(ValueError):
@@ -49,6 +61,61 @@ class Console:
         started = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - started
+
+
+def prepare_streams() -> None:
+    """Put the null device in the place of closed streams, and let the others escape what they cannot encode."""
+    # In the order of their numbers: the first file that is opened takes the lowest number that is free, and what the
+    # system writes to number 2 must not end up in an output.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def show(*values: object, end: str = "\n", flush: bool = False) -> None:
+    """Print a result on stdout.
+
+    Raises
+    ------
+    BrokenPipeError
+        Whoever read it has gone.
+    CommandError
+        It cannot be written, as on a full disk.
+    """
+    try:
+        print(*values, end=end, flush=flush)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence_stdout()
+        raise CommandError(f"cannot write to stdout: {error.strerror or error}") from error
+
+
+def silence_stdout() -> None:
+    """Let what stdout still holds go nowhere, of which the interpreter would complain once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def check_printable(texts: Iterable[str]) -> None:
+    """Refuse texts that the encoding of stdout lacks: an escape would be another label.
+
+    Raises
+    ------
+    CommandError
+        A text cannot be encoded.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    for text in texts:
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            raise CommandError(
+                f"the label {text!r} cannot be printed in {encoding}, the encoding of stdout; write -o FILE, which is "
+                "UTF-8."
+            ) from None
 
 
 def complain(message: object, kind: str = "error") -> None:

@@ -1,4 +1,4 @@
-"""Files in and out of the commands: rows, patterns, models. Outputs are written aside and renamed."""
+"""Files in and out of the commands: rows and patterns. Outputs are written aside and renamed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import hashlib
 import os
 import tempfile
+import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,10 +28,10 @@ __all__ = [
     "check_patterns_fit",
     "check_rows_fit",
     "digest_rows",
+    "find_input",
     "hold_out",
-    "load_model",
     "load_rows",
-    "save_model",
+    "lost_in_text",
     "save_patterns",
     "save_rows",
     "without_empty_rows",
@@ -42,7 +43,7 @@ PATTERNS = (*ROWS, ".csv", ".tsv")
 MODELS = (".joblib", ".pkl")
 
 
-def check_output(path: str | None, suffixes: Sequence[str], inputs: Sequence[str] = ()) -> None:
+def check_output(path: str | None, suffixes: Sequence[str], inputs: Sequence[str | os.PathLike] = ()) -> None:
     """Refuse an output file before any work is done for it.
 
     Raises
@@ -50,7 +51,7 @@ def check_output(path: str | None, suffixes: Sequence[str], inputs: Sequence[str
     CommandError
         The suffix names no known format, the directory is closed, or the file is an input.
     OSError
-        The directory is missing, or what is there is no regular file.
+        The directory is missing, or what is there is no regular file, or may not be written.
     """
     if path is None:
         return
@@ -63,6 +64,16 @@ def check_output(path: str | None, suffixes: Sequence[str], inputs: Sequence[str
     for name in inputs:
         if target.exists() and os.path.exists(name) and os.path.samefile(target, name):
             raise CommandError(f"the output {path!r} is the input file, which would be lost; give another name.")
+
+
+def find_input(name: str) -> Path:
+    """The file that :func:`load_rows` reads for a name; where there is none, which that says, the name itself."""
+    from ..datasets.loaders import find_file
+
+    try:
+        return find_file(name)
+    except FileNotFoundError:
+        return Path(name)
 
 
 def check_rows_fit(rows: SequenceDataset, path: str) -> None:
@@ -86,25 +97,31 @@ def check_rows_fit(rows: SequenceDataset, path: str) -> None:
 
 
 def check_patterns_fit(vocabulary: np.ndarray, path: str) -> None:
-    """Refuse items that an output of patterns cannot hold.
+    """Refuse items that an output of patterns cannot hold, before any work is done for it.
 
     Raises
     ------
     CommandError
         An item is empty or holds white space, and the output is text.
+    ValueError
+        Arrow has no place for an item, and the output is Parquet; or an item is no valid Unicode.
     """
+    from ..formats.text import as_texts
+
     if Path(path).suffix.lower() in PARQUET:
+        _labels_to_column(vocabulary)
         return
-    for label in vocabulary.tolist():
-        if len(str(label).split()) != 1:
+    for label in as_texts(vocabulary, "the item"):
+        if len(label.split()) != 1:
             raise CommandError(
-                f"the item {str(label)!r} is empty or holds white space, which separates items here; write .parquet."
+                f"the item {label!r} is empty or holds white space, which separates items here; write .parquet."
             )
 
 
 def load_rows(options: Namespace, console: Console) -> SequenceDataset:
     """Read the sequences of the file that the options name."""
     from ..datasets import load_sequences
+    from ..datasets.loaders import find_file
     from ..formats import LayoutError, read_parquet
 
     path = options.file
@@ -118,12 +135,13 @@ def load_rows(options: Namespace, console: Console) -> SequenceDataset:
         flags = " and ".join(f"--{role}" for role in columns)
         raise CommandError(f"{flags} names a column of a Parquet file (.parquet); {path!r} is read as text.")
     try:
-        rows = read_parquet(path, **columns) if columns else load_sequences(path)
+        found = find_file(path)
+        rows = read_parquet(found, **columns) if columns else load_sequences(found)
     except LayoutError as error:
         raise CommandError(f"{error.found} Name its columns with --user, --item and --time.") from error
     if rows.n_interactions == 0:
         raise CommandError(f"{path!r} holds {len(rows)} rows and not one item.")
-    console.log(f"read {path}: {rows!r}")
+    console.log(f"read {found}: {rows!r}")
     return rows
 
 
@@ -181,12 +199,44 @@ def _save_pattern_table(patterns: SequenceDataset, support: np.ndarray, path: st
 
     from ..formats.seal import write_sealed
 
-    vocabulary = patterns.vocabulary
-    labels = pa.array(vocabulary.tolist() if vocabulary.dtype == object else vocabulary)
+    labels = _labels_to_column(patterns.vocabulary)
     lists = pa.LargeListArray.from_arrays(pa.array(patterns.offsets), labels.take(pa.array(patterns.items - 1)))
     table = pa.table({"pattern": lists, "support": pa.array(support), "length": pa.array(patterns.lengths)})
     with write_aside(path) as aside:
         write_sealed(table, aside)
+
+
+def _labels_to_column(vocabulary: np.ndarray) -> Any:
+    # What a Parquet file of rows holds for a label, one of patterns holds as well.
+    from ..formats.parquet import labels_to_arrow
+
+    return labels_to_arrow(vocabulary, "items", {})
+
+
+def lost_in_text(rows: SequenceDataset) -> list[str]:
+    """What a dataset has and a text of its rows does not hold, in words."""
+    from ..columns import missing_times
+    from ..formats.text import times_as_numbers, user_tokens
+    from ..labels import is_missing
+
+    users, times = rows.users, rows.timestamps
+    with warnings.catch_warnings():
+        # That rows are numbered is said when they are written.
+        warnings.simplefilter("ignore")
+        keeps_users = users is None or is_missing(users).all() or user_tokens(rows) is users
+    keeps_times = times is None or missing_times(times).all() or times_as_numbers(rows) is not None
+    has_added_rows = rows.n_original < len(rows)
+    lost = {
+        "origins": has_added_rows,
+        "source rows": has_added_rows,
+        "pairs": rows.pairs is not None,
+        "users": not keeps_users,
+        "times": not keeps_times,
+        "domains": rows.domains is not None,
+        "weights": rows.weights is not None,
+        "validation items": rows.validation is not None,
+    }
+    return [name for name, is_lost in lost.items() if is_lost]
 
 
 def digest_rows(rows: SequenceDataset) -> str:
@@ -196,36 +246,3 @@ def digest_rows(rows: SequenceDataset) -> str:
         digest.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
     digest.update(repr(rows.vocabulary.tolist()).encode())
     return digest.hexdigest()
-
-
-def save_model(model: Any, path: str) -> None:
-    """Write a fitted recommender for ``joblib.load``."""
-    import joblib
-
-    with write_aside(path) as aside:
-        joblib.dump(model, aside)
-
-
-def load_model(path: str) -> Any:
-    """Read what :func:`save_model` wrote.
-
-    Raises
-    ------
-    CommandError
-        The file is missing, damaged, or no recommender.
-    """
-    import joblib
-
-    if not os.path.isfile(path):
-        raise CommandError(f"there is no model file {path!r}.")
-    try:
-        model = joblib.load(path)
-    # A damaged pickle may raise anything at all; the message passes it on.
-    except Exception as error:
-        raise CommandError(
-            f"{path!r} cannot be read as a model ({type(error).__name__}: {error}); "
-            "expected what 'seqregen train' wrote."
-        ) from error
-    if not (hasattr(model, "rank") and hasattr(model, "predict") and hasattr(model, "vocabulary_")):
-        raise CommandError(f"{path!r} holds a {type(model).__name__}, not a fitted recommender of 'seqregen train'.")
-    return model

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..sequences import SequenceDataset
 from .computing import computing
-from .console import CommandError, Console, format_table
+from .console import CommandError, Console, format_table, show
 
 __all__ = ["demo"]
 
@@ -85,11 +85,11 @@ def _run(options: Namespace, console: Console) -> _Results:
 
 def _explain(sequences: SequenceDataset) -> None:
     facts = sequences.describe()
-    print(
+    show(
         f"Data: {facts.users:,} generated sequences over {facts.items:,} items, {facts.interactions:,} interactions. "
         "The last item of each is the test item, which nothing sees before the end; the last but one stops training."
     )
-    print(
+    show(
         "Rows: original = the sequences; mined = frequent patterns found in them; "
         "regenerated = new patterns written by a network that learnt sequence -> pattern.",
         flush=True,
@@ -118,13 +118,13 @@ def _print_results(results: _Results, console: Console, seed: int) -> None:
         metrics = ranking_metrics(ranks, _CUTOFFS)
         values = [f"{metrics[f'{metric}@{k}']:.4f}" for k in _CUTOFFS for metric in ("recall", "ndcg")]
         table.append([name, f"{results.rows[name]:,}", results.epochs[name], *values])
-    print(f"\n{format_table(header, table)}")
+    show(f"\n{format_table(header, table)}")
     if results.rows[_ALL] == results.rows[_CONTROL]:
-        print(
+        show(
             "All that the regenerator wrote had fewer than two items and was dropped: the last two lines are of the "
             "same training set. A larger --size gives it more to learn from."
         )
-    print("Full ranking: every item is a candidate, those of the user's history are left out, ties count against.\n")
+    show("Full ranking: every item is a candidate, those of the user's history are left out, ties count against.\n")
     comparisons = {
         (after, before): paired_bootstrap(results.ranks[after], results.ranks[before], "ndcg", 20, random_state=seed)
         for after, before in ((_CONTROL, _ORIGINAL), (_ALL, _ORIGINAL), (_ALL, _CONTROL))
@@ -139,10 +139,10 @@ def _print_results(results: _Results, console: Console, seed: int) -> None:
         ]
         for (after, before), found in comparisons.items()
     ]
-    print(format_table(["difference of NDCG@20", "mean", "95% interval", "p", "which is"], lines))
-    print("Paired bootstrap over users, one training run each: another --seed moves these figures too.\n")
+    show(format_table(["difference of NDCG@20", "mean", "95% interval", "p", "which is"], lines))
+    show("Paired bootstrap over users, one training run each: another --seed moves these figures too.\n")
     seconds = [[name, f"{spent:.1f}"] for name, spent in console.seconds.items()]
-    print(format_table(["stage", "seconds"], [*seconds, ["all", f"{sum(console.seconds.values()):.1f}"]]))
+    show(format_table(["stage", "seconds"], [*seconds, ["all", f"{sum(console.seconds.values()):.1f}"]]))
 
 
 def _verdict(found: Any) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from .console import Console, complain, plain_warnings
+from .console import Console, complain, plain_warnings, prepare_streams, show, silence_stdout
 from .options import build_parser
 
 __all__ = ["main"]
@@ -16,6 +15,8 @@ _FAILED = 2
 _INTERRUPTED = 130
 # Errors whose message is written for the user.
 _FORESEEN = (ValueError, OSError, ImportError, FloatingPointError)
+# What torch says in a RuntimeError when there is no memory left.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 _OPTIONAL = ("pandas", "polars", "pyarrow")
 
 
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     2
     """
     debug = False
+    prepare_streams()
     try:
         options = build_parser().parse_args(arguments)
         debug = options.debug
@@ -51,13 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module, function = options.run
         with plain_warnings():
             getattr(import_module(f".{module}", __package__), function)(options, console)
-        sys.stdout.flush()
+        show(end="", flush=True)
     except KeyboardInterrupt:
         complain("stopped by Ctrl-C; no file was left half-written", "interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has gone; without this the interpreter complains once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output has gone.
+        silence_stdout()
         return 1
     # Whoever runs a command has no use for a traceback; --debug shows it.
     except Exception as error:
@@ -71,8 +73,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explain(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name in _OPTIONAL:
         return f"{error.name} is needed for this and is not installed: pip install 'seqregen[frames]'."
-    if isinstance(error, MemoryError):
-        return f"there is not enough memory: {error}"
+    if _is_lack_of_memory(error):
+        # torch puts a place in its own code before what happened.
+        found = str(error).rpartition("DefaultCPUAllocator: ")[2]
+        return f"there is not enough memory{': ' if found else ''}{found}"
     if isinstance(error, _FORESEEN):
         return str(error) or type(error).__name__
     return f"{type(error).__name__}: {error} (--debug shows where in the code it arises)"
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    # Where torch was not imported, it is not its error either.
+    of_torch = getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError)
+    if isinstance(error, (MemoryError, of_torch)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

@@ -44,7 +44,11 @@ _TEACHER: _Options = (
 )
 _SASREC: _Options = (
     ("loss", LOSSES, "training loss (default sampled_softmax; bce is the published one, and weaker)"),
-    ("n_negatives", int, "negative items (default: 4096 for sampled_softmax, 256 for gbce, else 1)"),
+    (
+        "n_negatives",
+        int,
+        "negative items (default: 4096 for sampled_softmax, 256 for gbce, else 1; not used by ce and in_batch)",
+    ),
     (
         "negative_sampling",
         NEGATIVE_SAMPLING,
@@ -288,7 +292,7 @@ def _add_score(commands: Any) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="what 'seqregen train' wrote")
     _add_input(parser)
-    parser.add_argument("-k", nargs="+", type=int, default=[10, 20], metavar="K", help="list lengths (default 10 20)")
+    parser.add_argument("-k", nargs="+", type=int, metavar="K", help="list lengths of the scores (default 10 20)")
     parser.add_argument("--keep-history", action="store_true", help="let items of the history compete")
     parser.add_argument(
         "--predict", type=int, metavar="N", help="instead of scoring, list the N best next items after each whole row"

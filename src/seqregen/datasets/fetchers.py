@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from dataclasses import dataclass
 from http.client import HTTPException
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -100,7 +102,7 @@ def fetch_amazon(
     download_if_missing : bool, default=True
         Download what is not there yet; with False that is an error.
     n_retries : int, default=3
-        How often a download is tried again when the network fails.
+        How often a download is tried again when the network fails; 0 tries once.
     delay : float, default=1.0
         Seconds between two tries.
 
@@ -112,7 +114,8 @@ def fetch_amazon(
     Raises
     ------
     ValueError
-        The category is not known, or the file is not the one expected (its sha256 differs).
+        The category is not known, ``n_retries`` or ``delay`` is no number of at least 0, or the file is not the one
+        expected (its sha256 differs).
     FileNotFoundError
         The file is not there, and must not be downloaded.
     OSError
@@ -182,8 +185,9 @@ def fetch_cross_domain(
     return _fetch(_choose("pair", pair, names), data_home, download_if_missing, n_retries, delay)
 
 
-def _choose(parameter: str, value: str, names: dict[str, str]) -> str:
-    if value not in names:
+def _choose(parameter: str, value: Any, names: dict[str, str]) -> str:
+    # What is no string may not even be looked up.
+    if not isinstance(value, str) or value not in names:
         raise ValueError(f"{parameter} must be one of {', '.join(map(repr, names))}; got {value!r}.")
     return names[value]
 
@@ -191,6 +195,7 @@ def _choose(parameter: str, value: str, names: dict[str, str]) -> str:
 def _fetch(
     name: str, data_home: str | os.PathLike | None, download_if_missing: bool, n_retries: int, delay: float
 ) -> SequenceDataset:
+    _check_tries(n_retries, delay)
     remote = FILES[name]
     path = get_data_home(data_home) / name
     if path.is_file():
@@ -205,6 +210,13 @@ def _fetch(
     else:
         raise FileNotFoundError(f"there is no file {str(path)!r}, and download_if_missing=False.")
     return read_text(path, first_domain=remote.first_domain)
+
+
+def _check_tries(n_retries: Any, delay: Any) -> None:
+    if isinstance(n_retries, bool) or not isinstance(n_retries, Integral) or n_retries < 0:
+        raise ValueError(f"n_retries must be an integer >= 0; got {n_retries!r}.")
+    if isinstance(delay, bool) or not isinstance(delay, Real) or not 0 <= float(delay) < math.inf:
+        raise ValueError(f"delay must be a number of seconds >= 0; got {delay!r}.")
 
 
 def _download(remote: RemoteFile, path: Path, n_retries: int, delay: float) -> None:

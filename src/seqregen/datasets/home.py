@@ -28,7 +28,8 @@ def get_data_home(data_home: str | os.PathLike | None = None) -> Path:
     'somewhere'
     """
     chosen = data_home or os.environ.get("SEQREGEN_DATA")
-    return Path(chosen).expanduser() if chosen else cache_directory()
+    # Path.expanduser would raise an error of a user who has no home directory, or is none.
+    return Path(os.path.expanduser(chosen)) if chosen else cache_directory()
 
 
 def cache_directory() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..formats import read_parquet, read_text
@@ -10,7 +11,9 @@ from ..sequences import SequenceDataset
 from .fetchers import FILES
 from .home import cache_directory
 
-__all__ = ["load_sequences"]
+__all__ = ["find_file", "load_sequences"]
+
+_PARQUET = (".parquet", ".pq")
 
 
 def load_sequences(path: str | os.PathLike) -> SequenceDataset:
@@ -33,7 +36,7 @@ def load_sequences(path: str | os.PathLike) -> SequenceDataset:
     FileNotFoundError
         No such file; the message lists the places that were tried, and the function that downloads a known name.
     ValueError
-        The file cannot be read; the message names it, and the line.
+        The file cannot be read; the message names it, and the line. Text may come through a pipe, Parquet may not.
 
     Examples
     --------
@@ -45,25 +48,79 @@ def load_sequences(path: str | os.PathLike) -> SequenceDataset:
     ...     load_sequences(path)
     SequenceDataset(2 rows, 2 items, 4 interactions, mean length 2.0)
     """
-    found = _find(path)
-    if found.suffix.lower() in (".parquet", ".pq"):
+    found = find_file(path)
+    if found.suffix.lower() in _PARQUET:
         return read_parquet(found)
     known = FILES.get(found.name)
     return read_text(found, first_domain=known.first_domain if known else None)
 
 
-def _find(path: str | os.PathLike) -> Path:
-    given = Path(path).expanduser()
-    homes = [Path(os.environ["SEQREGEN_DATA"]).expanduser()] if os.environ.get("SEQREGEN_DATA") else []
-    places = [given]
-    if not given.is_absolute():
-        places += [home / given for home in (*homes, cache_directory())]
-    for place in places:
-        # A pipe is as good as a file.
+def find_file(path: str | os.PathLike) -> Path:
+    """Where the file lies that :func:`load_sequences` reads.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file, or the name of one, as for :func:`load_sequences`.
+
+    Returns
+    -------
+    Path
+        The first of the places that holds one.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    IsADirectoryError
+        ``path`` is a directory.
+    ValueError
+        A file that is named as Parquet is a pipe or a device.
+    """
+    shown, given = os.fspath(path), Path(path)
+    if not shown:
+        raise FileNotFoundError("there is no file '': the name is empty; give the name of a text or Parquet file.")
+    tried = []
+    for place in _places(given):
         if place.exists() and not place.is_dir():
-            return place
-    if given.is_dir():
-        raise IsADirectoryError(f"{os.fspath(path)!r} is a directory; give one text or Parquet file.")
+            return _require_seekable(place)
+        tried.append(place)
+    for place in tried:
+        if place.is_dir():
+            raise IsADirectoryError(f"{str(place)!r} is a directory; give one text or Parquet file.")
     advice = f" {FILES[given.name].fetcher} downloads it." if given.name in FILES else ""
-    tried = ", ".join(str(place) for place in places)
-    raise FileNotFoundError(f"there is no file {os.fspath(path)!r}; tried {tried}.{advice}")
+    raise FileNotFoundError(f"there is no file {shown!r}; tried {', '.join(map(str, tried))}.{advice}")
+
+
+def _places(given: Path) -> Iterator[Path]:
+    """Where to look, one after the other; what a place needs is not asked before those ahead of it were tried."""
+    yield given
+    expanded = _expanded(given)
+    if expanded != given:
+        yield expanded
+    if expanded.is_absolute():
+        return
+    named = os.environ.get("SEQREGEN_DATA")
+    if named:
+        yield _expanded(named) / given
+    try:
+        home = cache_directory()
+    except RuntimeError:
+        # A user without a home directory has no cache either.
+        return
+    yield home / given
+
+
+def _expanded(path: str | os.PathLike) -> Path:
+    # Path.expanduser would raise an error of a user who has no home directory, or is none.
+    return Path(os.path.expanduser(path))
+
+
+def _require_seekable(place: Path) -> Path:
+    # A pipe of text is as good as a file.
+    if place.suffix.lower() in _PARQUET and not place.is_file():
+        raise ValueError(
+            f"{str(place)!r} cannot be read as Parquet: it is a pipe or a device, and Parquet is read from its end; "
+            "write it to a file first."
+        )
+    return place

@@ -22,7 +22,7 @@ from .frames import LayoutError, convert_table, from_frame
 from .label_text import UnwritableLabelError, label_of, text_of
 from .seal import is_sealed, write_sealed
 
-__all__ = ["read_parquet", "to_parquet"]
+__all__ = ["labels_to_arrow", "read_parquet", "to_parquet"]
 
 _KEY = b"seqregen"
 # 2 has labels as text.
@@ -67,15 +67,15 @@ def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
 
     offsets = pa.array(dataset.offsets)
     dtypes: dict[str, str] = {}
-    vocabulary = _labels_to_arrow(dataset.vocabulary, "vocabulary", dtypes)
+    vocabulary = labels_to_arrow(dataset.vocabulary, "vocabulary", dtypes)
     columns = {"items": pa.LargeListArray.from_arrays(offsets, vocabulary.take(pa.array(dataset.items - 1)))}
     for name in ("timestamps", "weights", "domains"):
         values = getattr(dataset, name)
         if values is not None:
-            columns[name] = pa.LargeListArray.from_arrays(offsets, _labels_to_arrow(values, name, dtypes))
+            columns[name] = pa.LargeListArray.from_arrays(offsets, labels_to_arrow(values, name, dtypes))
     columns |= {name: pa.array(getattr(dataset, name)) for name in _NUMBER_COLUMNS if _has(dataset, name)}
     if dataset.users is not None:
-        columns["users"] = _labels_to_arrow(dataset.users, "users", dtypes)
+        columns["users"] = labels_to_arrow(dataset.users, "users", dtypes)
     if dataset.validation is not None:
         held_out = pa.array(dataset.validation - 1, mask=dataset.validation == 0)
         columns["validation"] = vocabulary.take(held_out)
@@ -100,7 +100,7 @@ def _has(dataset: SequenceDataset, name: str) -> bool:
     return getattr(dataset, name) is not None
 
 
-def _labels_to_arrow(values: np.ndarray, name: str, dtypes: dict[str, str]) -> Any:
+def labels_to_arrow(values: np.ndarray, name: str, dtypes: dict[str, str]) -> Any:
     """A column, and in ``dtypes`` what it has to become again."""
     import pyarrow as pa
 
