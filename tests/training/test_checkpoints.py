@@ -141,9 +141,10 @@ class TestDirectories:
         with pytest.raises(OSError, match=r"SASRec: checkpoint_dir='.*' cannot be written: Read-only file system"):
             self.fit(tmp_path)
 
-    def test_what_is_no_path(self):
-        with pytest.raises(TypeError, match=r"SASRec: checkpoint_dir must be the path of a directory or None; got 3"):
-            self.fit(3)
+    @pytest.mark.parametrize("path", [3, ""])
+    def test_what_is_no_path(self, path):
+        with pytest.raises(TypeError, match=rf"SASRec: checkpoint_dir must be the path .* or None; got {path!r}"):
+            self.fit(path)
 
 
 def test_a_directory_is_made(tmp_path):

@@ -49,7 +49,8 @@ def warn_of_unrepeatable_runs(estimator: Any) -> None:
 
 
 def _require_writable(owner: str, path: Any) -> None:
-    if not isinstance(path, (str, os.PathLike)):
+    # An empty path would be the working directory.
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
         raise TypeError(f"{owner}: checkpoint_dir must be the path of a directory or None; got {path!r}.")
     directory = Path(path)
     place = f"{owner}: checkpoint_dir={os.fspath(path)!r}"
