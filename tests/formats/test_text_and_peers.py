@@ -16,16 +16,6 @@ from seqregen import Origin, SequenceDataset
 from seqregen.formats import read_text, to_recbole, to_rectools, write_text
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(content):
-        path = tmp_path / "data.txt"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
 def test_a_line_is_a_user(write):
     data = read_text(write("7 3 -5 3\n9\n8 0\n"))
     assert data.users.tolist() == [7, 9, 8]

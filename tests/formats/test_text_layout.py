@@ -15,16 +15,6 @@ from seqregen.formats import read_text, write_text
 COME_AGAIN = "in every line, and users that come again"
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(content):
-        path = tmp_path / "data.txt"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
 # Lines
 
 
