@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..files import write_aside
+from ..last_line_seal import append_seal, words_of_seal
 from .console import CommandError, complain
 
 __all__ = ["load_model", "save_model"]
 
-# The last line: these words, the version of seqregen, then the SHA-256 of all before it, the version included.
-# joblib.load stops where the pickle ends, and so reads over it.
-_MARK = b"\nseqregen model "
-_SEAL = re.compile(_MARK + rb"(?P<version>\S{1,100}) (?P<digest>[0-9a-f]{64})\n\Z")
-
+# What a file is; behind it stands the version of seqregen.
+_WORDS = b"seqregen model "
+# Where they are looked for in a file that is not whole, from its end.
+_LAST_LINE = 200
 # The first and the last byte of what pickle and joblib write.
 _PICKLE, _END_OF_PICKLE = b"\x80", b"."
 
@@ -29,11 +27,7 @@ def save_model(model: Any, path: str) -> None:
 
     with write_aside(path) as aside:
         joblib.dump(model, aside)
-        with open(aside, "r+b") as file:
-            digest = hashlib.file_digest(file, "sha256")
-            signed = _MARK + __version__.encode() + b" "
-            digest.update(signed)
-            file.write(signed + digest.hexdigest().encode() + b"\n")
+        append_seal(aside, _WORDS + __version__.encode())
 
 
 def load_model(path: str) -> Any:
@@ -79,19 +73,18 @@ def load_model(path: str) -> Any:
 def _version_of_sealed(path: str) -> str | None:
     """The version that wrote a sealed file, which then is whole; None of a file without a seal."""
     content = Path(path).read_bytes()
-    seal = _SEAL.search(content, max(len(content) - 200, 0))
-    if seal is None and (not content.startswith(_PICKLE) or content.endswith(_END_OF_PICKLE)):
-        return None
-    if seal is None or _digest(memoryview(content)[: seal.start("digest")]) != seal["digest"]:
+    words = words_of_seal(content)
+    if words is not None and words.startswith(_WORDS):
+        return words.removeprefix(_WORDS).decode()
+    was_sealed = _WORDS in content[-_LAST_LINE:] or (
+        content.startswith(_PICKLE) and not content.endswith(_END_OF_PICKLE)
+    )
+    if was_sealed:
         raise CommandError(
             f"the model file {path!r} is damaged: truncated, or changed since it was written. Train the model again, "
             "or copy the file again from where it came from."
         )
-    return seal["version"].decode()
-
-
-def _digest(content: memoryview) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode()
+    return None
 
 
 def _unpickle(path: str, version: str | None) -> Any:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..callers import stacklevel_of_caller
 from ..files import write_aside
+from ..last_line_seal import append_seal, words_of_seal
 from .fingerprint import fingerprint
 
 __all__ = ["CheckpointFile", "check_checkpoint_dir", "checkpoint_of", "warn_of_unrepeatable_runs"]
 
-# The last line of a file: these words, then the SHA-256 of all before it. torch reads over it.
-_SEAL = b"\nseqregen checkpoint 1 "
-_SEAL_LENGTH = len(_SEAL) + 64 + 1
+# What a file is, and the version of its format.
+_WORDS = b"seqregen checkpoint 2"
 
 
 def check_checkpoint_dir(estimator: Any) -> None:
@@ -70,7 +69,7 @@ def _require_writable(owner: str, path: Any) -> None:
 class CheckpointFile:
     """One file in a directory, named after the run, so that runs with other settings do not meet.
 
-    Its last line seals the rest with a SHA-256, so that a damaged file is refused and never gives another model.
+    Its last line seals the rest, so that a damaged file is refused and never gives another model.
 
     Parameters
     ----------
@@ -88,10 +87,9 @@ class CheckpointFile:
     def save(self, state: dict[str, Any]) -> None:
         """Write a state of tensors, numbers, strings, lists and dicts; numbers of numpy become Python's."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with write_aside(self.path) as aside, open(aside, "wb") as file:
-            payload = _Digesting(file)
-            torch.save(_plain(state), payload)  # type: ignore[arg-type]
-            file.write(_seal(payload.digest))
+        with write_aside(self.path) as aside:
+            torch.save(_plain(state), aside)
+            append_seal(aside, _WORDS)
 
     def load(self) -> dict[str, Any] | None:
         """The saved state, or None where there is no file.
@@ -103,9 +101,7 @@ class CheckpointFile:
         """
         if not self.path.exists():
             return None
-        content = memoryview(self.path.read_bytes())
-        payload, seal = content[:-_SEAL_LENGTH], content[-_SEAL_LENGTH:]
-        if seal != _seal(hashlib.sha256(payload)):
+        if words_of_seal(self.path.read_bytes()) != _WORDS:
             raise ValueError(
                 f"the checkpoint {self.path} cannot be read: it is damaged, that is truncated, or changed since it was "
                 "written. Delete it to start this run from the beginning."
@@ -136,21 +132,6 @@ def checkpoint_of(estimator: Any, network: Any, *run: Any) -> CheckpointFile:
     return CheckpointFile(estimator.checkpoint_dir, type(estimator).__name__, fingerprint(made, *run))
 
 
-class _Digesting:
-    """A file that digests what is written to it; torch writes from the front to the back."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.digest = hashlib.sha256()
-
-    def write(self, content: bytes) -> int:
-        self.digest.update(content)
-        return self._file.write(content)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-
 def _plain(state: Any) -> Any:
     """A state without scalars of numpy, say a learning rate out of a grid, which no safe reading gives back."""
     if isinstance(state, dict):
@@ -158,7 +139,3 @@ def _plain(state: Any) -> Any:
     if isinstance(state, (list, tuple)):
         return type(state)(map(_plain, state))
     return state.item() if isinstance(state, np.generic) else state
-
-
-def _seal(digest: Any) -> bytes:
-    return _SEAL + digest.hexdigest().encode() + b"\n"
