@@ -174,7 +174,7 @@ def _as_found(values: Any) -> np.ndarray:
     objects = np.fromiter(found, dtype=object, count=len(found))
     try:
         return as_label_array(objects)
-    except (LabelError, ValueError):
+    except ValueError:
         return objects
 
 

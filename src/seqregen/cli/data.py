@@ -6,7 +6,6 @@ import csv
 import hashlib
 import os
 import tempfile
-import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -216,21 +215,16 @@ def _labels_to_column(vocabulary: np.ndarray) -> Any:
 def lost_in_text(rows: SequenceDataset) -> list[str]:
     """What a dataset has and a text of its rows does not hold, in words."""
     from ..columns import missing_times
-    from ..formats.text import times_as_numbers, user_tokens
-    from ..labels import is_missing
+    from ..formats.text import loses_users, times_as_numbers
 
-    users, times = rows.users, rows.timestamps
-    with warnings.catch_warnings():
-        # That rows are numbered is said when they are written.
-        warnings.simplefilter("ignore")
-        keeps_users = users is None or is_missing(users).all() or user_tokens(rows) is users
+    times = rows.timestamps
     keeps_times = times is None or missing_times(times).all() or times_as_numbers(rows) is not None
     has_added_rows = rows.n_original < len(rows)
     lost = {
         "origins": has_added_rows,
         "source rows": has_added_rows,
         "pairs": rows.pairs is not None,
-        "users": not keeps_users,
+        "users": loses_users(rows),
         "times": not keeps_times,
         "domains": rows.domains is not None,
         "weights": rows.weights is not None,

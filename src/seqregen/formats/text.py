@@ -19,7 +19,7 @@ from ..ragged import offsets_from_lengths, row_of_position
 from ..sequences import SequenceDataset
 from .text_layout import BYTE_ORDER_MARK, FIRST_LINES, first_rows, layout_fault, read_lines
 
-__all__ = ["as_texts", "finite_times", "read_text", "times_as_numbers", "user_tokens", "write_text"]
+__all__ = ["as_texts", "finite_times", "loses_users", "read_text", "times_as_numbers", "user_tokens", "write_text"]
 
 _BAR = ord("|")
 _MINUS = ord("-")
@@ -293,11 +293,10 @@ def _check_none_reads_as_missing(labels: np.ndarray) -> None:
 
 def user_tokens(dataset: SequenceDataset) -> np.ndarray:
     """One distinct label a row: its user, or, where not every row has one of its own, its number from 1."""
-    users = dataset.users
-    if users is not None:
-        known = users[~is_missing(users)].tolist()
-        if len(set(known)) == len(users):
-            return users
+    if dataset.users is not None:
+        known = _known_users(dataset)
+        if len(set(known)) == len(dataset):
+            return dataset.users
         # Rows that were added have no user.
         if len(set(known)) < len(known):
             warnings.warn(
@@ -306,6 +305,17 @@ def user_tokens(dataset: SequenceDataset) -> np.ndarray:
                 stacklevel=stacklevel_of_caller(),
             )
     return np.arange(1, len(dataset) + 1)
+
+
+def loses_users(dataset: SequenceDataset) -> bool:
+    """Whether a dataset has users that are no :func:`user_tokens`."""
+    known = _known_users(dataset)
+    return len(known) > 0 and len(set(known)) < len(dataset)
+
+
+def _known_users(dataset: SequenceDataset) -> list[Any]:
+    users = dataset.users
+    return [] if users is None else users[~is_missing(users)].tolist()
 
 
 def times_as_numbers(dataset: SequenceDataset) -> np.ndarray | None:
