@@ -85,10 +85,22 @@ class CheckpointFile:
         self.path = Path(directory) / f"{name}-{run}.pt"
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write a state of tensors, numbers, strings, lists and dicts; numbers of numpy become Python's."""
+        """Write a state of tensors, numbers, strings, lists and dicts; numbers of numpy become Python's.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written, say as the disk is full; what was there before is still there.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with write_aside(self.path) as aside:
-            torch.save(_plain(state), aside)
+            try:
+                torch.save(_plain(state), aside)
+            except RuntimeError as error:
+                # Which is all that torch says of a write that failed.
+                raise OSError(
+                    f"the checkpoint {self.path} cannot be written: is the disk full? Make room, and run it again."
+                ) from error
             append_seal(aside, _WORDS)
 
     def load(self) -> dict[str, Any] | None:
