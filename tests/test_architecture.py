@@ -16,7 +16,18 @@ ROOT = Path(seqregen.__file__).parent
 
 # The rooms by floor; a room may import rooms of its own floor that stand before it, and all below.
 FLOORS = [
-    ["callers", "parameters", "files", "last_line_seal", "ragged", "labels", "pairs", "columns", "sequences"],
+    [
+        "callers",
+        "optional",
+        "parameters",
+        "files",
+        "last_line_seal",
+        "ragged",
+        "labels",
+        "pairs",
+        "columns",
+        "sequences",
+    ],
     ["formats", "inputs", "transformers", "nn", "training"],
     ["mining", "metrics", "model_selection", "datasets"],
     ["targets"],

@@ -70,9 +70,13 @@ class TestInterrupted:
     def test_a_later_fit(self, estimator, stopped):
         estimator, rows = clone(estimator), make_sequences(40, 20, random_state=0)
         before = made_by(estimator.fit(rows), rows)
+        attributes = dict(vars(estimator))
         stopped()
         with pytest.raises(KeyboardInterrupt):
-            estimator.fit(make_sequences(30, 15, random_state=1))
+            # A table, of which scikit-learn's convention keeps the number of columns.
+            estimator.fit(np.random.default_rng(1).integers(0, 15, (30, 6)))
+        assert vars(estimator).keys() == attributes.keys()
+        assert all(vars(estimator)[name] is value for name, value in attributes.items())
         assert made_by(estimator, rows) == before
 
 

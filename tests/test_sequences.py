@@ -11,6 +11,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from dataset_strategies import full_datasets, plain_datasets
 from hypothesis import given
 from hypothesis import strategies as st
@@ -220,6 +221,31 @@ def test_works_on_read_only_memory_maps(data, tmp_path):
     opened = SequenceDataset(items, data.offsets, data.vocabulary)
     assert opened.to_lists() == ROWS
     assert np.shares_memory(opened.items, items)
+
+
+@pytest.mark.parametrize("library", ["numpy", "pandas", "torch"])
+def test_what_a_caller_writes_later_changes_nothing(data, library):
+    wrap = {"numpy": np.asarray, "pandas": pd.Series, "torch": torch.as_tensor}[library]
+    columns_given = {
+        "items": data.items.copy(),
+        "offsets": data.offsets.copy(),
+        "vocabulary": np.arange(data.n_items),
+        "weights": np.ones(data.n_interactions, dtype=np.float32),
+        "timestamps": np.arange(data.n_interactions),
+        "users": np.arange(len(data)),
+        "validation": np.zeros(len(data), dtype=np.int64),
+    }
+    made = SequenceDataset(**{name: wrap(values) for name, values in columns_given.items()})
+    replaced = data.replace(**{name: wrap(values) for name, values in columns_given.items() if name != "offsets"})
+    converted = SequenceDataset.from_sequences([[1, 0]], vocabulary=wrap(columns_given["vocabulary"]))
+    before = {name: values.copy() for name, values in columns_given.items()}
+    for values in columns_given.values():
+        values[:] = 7
+    for name, values in before.items():
+        assert np.array_equal(getattr(made, name), values), name
+        assert np.array_equal(getattr(replaced, name), values), name
+    assert converted.vocabulary.tolist() == before["vocabulary"].tolist()
+    assert converted.to_lists() == [[1, 0]]
 
 
 # Sums

@@ -132,14 +132,26 @@ def empty_share(items: np.ndarray, offsets: np.ndarray, n_items: int) -> float:
 
 
 def as_columns(columns: dict[str, Any], n_rows: int) -> dict[str, Any]:
-    """Columns as arrays of their dtypes; None stays None, but in the two columns that every dataset has."""
+    """Columns as arrays of their dtypes; None stays None, but in the two columns that every dataset has.
+
+    Whoever gave a column may go on writing to it, a dataset never changes: what can be written is copied, arrays of
+    numpy that are read-only are shared.
+    """
     arrays: dict[str, Any] = {}
     for name, values in columns.items():
         if values is None and name in ("origin", "source"):
             arrays[name] = np.full(max(n_rows, 0), ROW_COLUMNS[name])
         else:
-            arrays[name] = None if values is None else _as_column(name, values)
+            arrays[name] = None if values is None else _unshared(_as_column(name, values), values)
     return arrays
+
+
+def _unshared(column: np.ndarray, given: Any) -> np.ndarray:
+    # What another library reads out as read-only, that library may still write.
+    if isinstance(given, np.ndarray) and not given.flags.writeable:
+        return column
+    given = as_numpy(given)
+    return column.copy() if isinstance(given, np.ndarray) and np.may_share_memory(column, given) else column
 
 
 def _as_column(name: str, values: Any) -> np.ndarray:

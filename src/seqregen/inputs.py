@@ -23,7 +23,7 @@ from .labels import (
     require_order,
     same_vocabulary,
 )
-from .ragged import offsets_from_lengths
+from .ragged import offsets_from_lengths, read_only
 from .sequences import SequenceDataset
 
 __all__ = [
@@ -335,4 +335,4 @@ def _encode(labels: Any, offsets: np.ndarray, name: str) -> SequenceDataset:
         place = f"row {row}, position {error.position - offsets[row]}"
         raise error.error_type(f"{name} cannot be read at {place}: {error.message}.") from None
     vocabulary, codes = build_vocabulary(values)
-    return SequenceDataset(codes, offsets, vocabulary)
+    return SequenceDataset(read_only(codes), offsets, vocabulary)

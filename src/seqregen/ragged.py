@@ -22,7 +22,10 @@ def offsets_from_lengths(lengths: np.ndarray) -> np.ndarray:
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written through; the array that the caller holds stays as it was."""
+    """A view that cannot be written through; the array that the caller holds stays as it was.
+
+    A dataset copies what it is given to hold, but for what is read-only: this hands over an array of one's own.
+    """
     if not array.flags.writeable:
         return array
     view = array.view()

@@ -23,7 +23,7 @@ from .columns import (
     row_numbers,
     take,
 )
-from .labels import same_vocabulary
+from .labels import as_numpy, same_vocabulary
 from .pairs import PatternPairs
 from .ragged import concatenate_offsets, offsets_from_lengths, read_only, take_positions
 
@@ -138,7 +138,7 @@ class SequenceDataset:
             "timestamps": timestamps,
             "domains": domains,
         }
-        self._assign(as_columns(columns, np.size(offsets) - 1), pairs)
+        self._assign(as_columns(columns, np.size(as_numpy(offsets)) - 1), pairs)
         check_columns(self, {*columns, "pairs"})
 
     def _assign(self, columns: dict[str, np.ndarray | None], pairs: PatternPairs | None) -> None:
@@ -289,7 +289,7 @@ class SequenceDataset:
         names = set(columns)
         pairs = columns.pop("pairs", self.pairs)
         kept = {name: getattr(self, name) for name in self.__slots__ if name != "pairs"}
-        changed = as_columns(columns, np.size(columns.get("offsets", self.offsets)) - 1)
+        changed = as_columns(columns, np.size(as_numpy(columns.get("offsets", self.offsets))) - 1)
         replaced = _rebuild(kept | changed, pairs)
         check_columns(replaced, names)
         return replaced

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy.stats import norm, t
 
 from seqregen.metrics import UNREACHABLE, ndcg_at_k, paired_bootstrap
 from seqregen.metrics.comparison import _resampled_means
@@ -131,3 +132,26 @@ def test_a_deviation_that_few_seeds_told_is_less_sure():
     ]
     # Of Student's law with three degrees of freedom 95 % lie within 3.182 deviations, of the normal one within 1.960.
     assert widths[1] / widths[0] == pytest.approx(3.182 / 1.960, rel=0.05)
+
+
+def test_small_p_values_do_not_hang_on_the_draws():
+    better, worse = ranks_of_two_models(shift=15)
+    found = [paired_bootstrap(better, worse, seed_deviation=0.02, random_state=seed) for seed in range(5)]
+    differences = dcg(better) - dcg(worse)
+    deviation = np.hypot(differences.std() / np.sqrt(len(differences)), 0.02 * np.sqrt(2))
+    expected = 2 * norm.sf(differences.mean() / deviation)
+    assert expected < 0.01
+    assert [result.p_value for result in found] == pytest.approx([expected] * 5, rel=0.02)
+
+
+def dcg(ranks):
+    return np.where(ranks <= 20, 1 / np.log2(1 + ranks), 0)
+
+
+@pytest.mark.parametrize("freedom", [None, 0.5, 1.5, 8])
+def test_errors_of_seeds_alone(freedom):
+    ranks, _ = ranks_of_two_models(shift=0)
+    result = paired_bootstrap(ranks, ranks, n_resamples=100, seed_deviation=0.01, seed_freedom=freedom)
+    errors = norm(scale=0.01 * np.sqrt(2)) if freedom is None else t(freedom, scale=0.01 * np.sqrt(2))
+    assert (result.low, result.high) == pytest.approx(errors.interval(0.95))
+    assert (result.difference, result.p_value) == (0, pytest.approx(1))

@@ -98,7 +98,7 @@ def test_seq2pat_finds_the_same(rows, window, min_support, max_length):
 def test_seq2pat_missing_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sequential", None)
     monkeypatch.setitem(sys.modules, "sequential.seq2pat", None)
-    with pytest.raises(ImportError, match=r"pip install seqregen\[seq2pat\]"):
+    with pytest.raises(ImportError, match=r"pip install 'seqregen\[seq2pat\]'"):
         mine_patterns_with_seq2pat(*columns([[1, 2]]), window=2, min_support=1)
 
 

@@ -17,7 +17,6 @@ _INTERRUPTED = 130
 _FORESEEN = (ValueError, OSError, ImportError, FloatingPointError)
 # What torch says in a RuntimeError when there is no memory left.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-_OPTIONAL = ("pandas", "polars", "pyarrow")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,8 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: BaseException) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name in _OPTIONAL:
-        return f"{error.name} is needed for this and is not installed: pip install 'seqregen[frames]'."
     if _is_lack_of_memory(error):
         # torch puts a place in its own code before what happened.
         found = str(error).rpartition("DefaultCPUAllocator: ")[2]

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..columns import missing_times
 from ..labels import LabelError, blocks
-from ..ragged import offsets_from_lengths, position_in_row, row_of_position
+from ..optional import require_package
+from ..ragged import offsets_from_lengths, position_in_row, read_only, row_of_position
 from ..sequences import Origin, SequenceDataset
 from .columns import encode_column, label_column, package_of, time_column, value_column
 from .lists import convert_arrow_lists, is_list_type
@@ -96,7 +97,7 @@ def from_frame(
     vocabulary, items = read("item", item, encode_column)
     items = items if order is None else items[order]
     return SequenceDataset(
-        items,
+        read_only(items),
         offsets,
         vocabulary,
         users=users,
@@ -186,7 +187,7 @@ def _ordered(values: np.ndarray | None, order: np.ndarray | None) -> np.ndarray 
     if values is None:
         return None
     # A copy in any case: the frame may change later, a dataset must not.
-    return values.copy() if order is None else values[order]
+    return read_only(values.copy() if order is None else values[order])
 
 
 def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
@@ -312,12 +313,14 @@ def to_frame(dataset: SequenceDataset, library: str = "pandas") -> Any:
     if (dataset.source >= 0).any():
         columns["source"] = dataset.source[rows]
     if library == "pandas":
+        require_package("pandas", "to_frame", "frames")
         import pandas as pd
 
         frame = pd.DataFrame(columns)
         integers = [name for name in nullable if columns[name].dtype.kind == "i"]
         return frame.assign(**{name: _pandas_integers(columns[name], nullable[name]) for name in integers})
     if library == "polars":
+        require_package("polars", "to_frame", "frames")
         import polars as pl
 
         return pl.DataFrame({name: polars_series(values, name, nullable.get(name)) for name, values in columns.items()})

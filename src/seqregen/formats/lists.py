@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..labels import LabelError
-from ..ragged import offsets_from_lengths
+from ..ragged import offsets_from_lengths, read_only
 from ..sequences import SequenceDataset
 from .columns import encode_column, package_of
 
@@ -49,7 +49,7 @@ def convert_arrow_lists(array: Any, name: str = "X") -> SequenceDataset:
         row = int(np.searchsorted(offsets, error.position, side="right") - 1)
         place = f"row {row}, position {error.position - offsets[row]}"
         raise ValueError(f"{name} cannot be read at {place}: {error.message}.") from None
-    return SequenceDataset(codes, offsets, vocabulary)
+    return SequenceDataset(read_only(codes), offsets, vocabulary)
 
 
 def _split_polars(array: Any, name: str) -> tuple[np.ndarray, Any]:

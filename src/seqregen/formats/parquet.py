@@ -15,8 +15,9 @@ import numpy as np
 
 from ..files import write_aside
 from ..labels import encode_labels
+from ..optional import require_package
 from ..pairs import PatternPairs
-from ..ragged import offsets_from_lengths
+from ..ragged import offsets_from_lengths, read_only
 from ..sequences import SequenceDataset
 from .frames import LayoutError, convert_table, from_frame
 from .label_text import UnwritableLabelError, label_of, text_of
@@ -48,6 +49,8 @@ def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
 
     Raises
     ------
+    ModuleNotFoundError
+        pyarrow is not installed (``pip install 'seqregen[frames]'``).
     ValueError
         Item labels, users or domains are of a type that cannot be given back as it was (a class of your own, a time
         in a zone without a name), or times of a unit that Arrow lacks.
@@ -63,6 +66,7 @@ def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
     the version of the format are in the metadata under the key ``seqregen``. A checksum of the whole file lies
     at its beginning, where other readers do not look: :func:`read_parquet` sees by it any damage to the file.
     """
+    require_package("pyarrow", "to_parquet", "frames")
     import pyarrow as pa
 
     offsets = pa.array(dataset.offsets)
@@ -191,6 +195,8 @@ def read_parquet(
         There is no such file.
     OSError
         The file is a directory, or may not be read.
+    ModuleNotFoundError
+        pyarrow is not installed (``pip install 'seqregen[frames]'``).
     ValueError
         The file is truncated or corrupt, was written by a newer version, was changed by another program since
         :func:`to_parquet` wrote it, has two columns of one name, or holds no sequences. The message names the file.
@@ -198,6 +204,7 @@ def read_parquet(
     shown = os.fspath(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file {shown!r}.")
+    require_package("pyarrow", "read_parquet", "frames")
     with open(path, "rb") as file:
         sealed = is_sealed(file, lambda why: _damaged(shown, why))
         with _told_as_damage(shown, sealed):
@@ -309,7 +316,8 @@ def _assemble(table: Any, facts: dict) -> SequenceDataset:
         row_offsets, patterns = _lists(table, "patterns")
         pattern_offsets, codes = _lists(_unpack(facts["tables"]["patterns"]), "codes")
         columns["pairs"] = PatternPairs(row_offsets, _plain(patterns), _plain(codes), pattern_offsets)
-    return SequenceDataset(_codes(items, vocabulary, facts), offsets, vocabulary, **columns)
+    items = read_only(_codes(items, vocabulary, facts))
+    return SequenceDataset(items, offsets, vocabulary, **columns)
 
 
 def _lists(table: Any, name: str) -> tuple[np.ndarray, Any]:

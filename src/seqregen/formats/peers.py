@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..files import write_aside
+from ..optional import require_package
 from ..ragged import position_in_row, row_of_position
 from ..sequences import SequenceDataset
 from .text import as_texts, finite_times, times_as_numbers, user_tokens
@@ -122,6 +123,7 @@ def to_rectools(dataset: SequenceDataset) -> Any:
     >>> frame.columns.tolist(), frame["item_id"].tolist()
     (['user_id', 'item_id', 'weight', 'datetime'], ['tea', 'milk'])
     """
+    require_package("pandas", "to_rectools", "frames")
     import pandas as pd
 
     rows = row_of_position(dataset.offsets)

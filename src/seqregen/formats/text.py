@@ -15,7 +15,7 @@ from ..callers import stacklevel_of_caller
 from ..columns import missing_times
 from ..files import write_aside
 from ..labels import build_vocabulary, is_missing
-from ..ragged import offsets_from_lengths, row_of_position
+from ..ragged import offsets_from_lengths, read_only, row_of_position
 from ..sequences import SequenceDataset
 from .text_layout import BYTE_ORDER_MARK, FIRST_LINES, first_rows, layout_fault, read_lines
 
@@ -97,7 +97,7 @@ def read_text(path: str | os.PathLike, *, first_domain: int | None = None) -> Se
     _check_kinds(labels, lines, shown)
     vocabulary, items = build_vocabulary(labels)
     return SequenceDataset(
-        items,
+        read_only(items),
         offsets_from_lengths(counts - 1),
         vocabulary,
         users=users,

@@ -63,7 +63,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         The rows that ``transform`` returns; ``("original",)`` only annotates.
     engine : {"vectorised", "seq2pat"}, default="vectorised"
         What mines. Both find the same patterns and supports; seq2pat is the published choice, much slower
-        and a package of its own (``pip install seqregen[seq2pat]``).
+        and a package of its own (``pip install 'seqregen[seq2pat]'``).
     n_jobs : int, optional
         Number of joblib threads for the vectorised engine and the pairing. The result does not depend on it.
     random_state : int, RandomState or None, default=None

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..optional import require_package
 from .table import PatternTable
 
 __all__ = ["mine_patterns_with_seq2pat"]
@@ -53,11 +54,8 @@ def mine_patterns_with_seq2pat(
 
 
 def _load_seq2pat() -> Any:
-    try:
-        from sequential.seq2pat import Seq2Pat
-    except ImportError as error:
-        raise ImportError(
-            "engine='seq2pat' needs the seq2pat library, which is not installed: pip install seqregen[seq2pat]. "
-            "engine='vectorised' finds the same patterns without it."
-        ) from error
+    advice = "engine='vectorised' finds the same patterns without it."
+    require_package("sequential.seq2pat", "engine='seq2pat'", "seq2pat", advice)
+    from sequential.seq2pat import Seq2Pat
+
     return Seq2Pat

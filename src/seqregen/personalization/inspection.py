@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..optional import require_package
 from ..ragged import position_in_row, row_of_position
 from ..sequences import Origin, SequenceDataset
 
@@ -129,10 +130,9 @@ def plot_weights(dataset: SequenceDataset, n_rows: int = 25, n_positions: int = 
         if size < 1:
             raise ValueError(f"plot_weights: {name} must be at least 1; got {size!r}.")
     grid = _grid(dataset, n_rows, n_positions)
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError("plot_weights needs matplotlib: pip install 'seqregen[plot]'.") from error
+    require_package("matplotlib.pyplot", "plot_weights", "plot")
+    import matplotlib.pyplot as plt
+
     if ax is None:
         ax = plt.subplots()[1]
     image = ax.imshow(grid, aspect="auto", cmap="viridis", vmin=0, vmax=1)

@@ -369,7 +369,6 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
         self._check_parameters()
         X = reusable(X)
         data = check_sequences(X, require_items=True)
-        remember_columns(self, X)
         check_weights(data)
         if data.n_original == len(data):
             warnings.warn(
@@ -383,6 +382,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
         recommender = clone(self.recommender)
         recommender._fit(X, companion)
         self.recommender_, self.fixed_ = recommender, settings.fixed
+        remember_columns(self, X)
         self.vocabulary_ = self.recommender_.vocabulary_
         self.weighting_ = companion.weighting.requires_grad_(False).eval()
         self.n_updates_ = 0 if companion.outer is None else companion.outer.n_updates

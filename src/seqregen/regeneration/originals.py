@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ..inputs import check_sequences, require_two_items
-from ..parameters import remember_columns
 from ..sequences import SequenceDataset
 
 __all__ = ["by_origin", "check_is_ranker", "with_originals"]
@@ -16,7 +15,6 @@ __all__ = ["by_origin", "check_is_ranker", "with_originals"]
 def with_originals(owner: Any, X: Any) -> tuple[SequenceDataset, SequenceDataset]:
     """The given rows as a dataset, and the original ones among them without validation items."""
     data = check_sequences(X, require_items=True)
-    remember_columns(owner, X)
     originals = data.originals().replace(validation=None, pairs=None)
     require_two_items(owner, originals, X)
     return data, originals

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import check_sequences
 from ..model_selection import leave_one_out
-from ..parameters import check_flag, check_integer, draw_seed
+from ..parameters import check_flag, check_integer, draw_seed, remember_columns
 from ..sequences import Origin, SequenceDataset
 from ..targets import SASRec
 from ..training.checkpoints import warn_of_unrepeatable_runs
@@ -125,6 +125,7 @@ class RankFilter(MetaEstimatorMixin, SequenceTransformer, BaseEstimator):
         data, originals = with_originals(self, X)
         recommender = self._default_recommender() if self.recommender is None else clone(self.recommender)
         recommender.fit(originals)
+        remember_columns(self, X)
         self.recommender_ = recommender
         self.vocabulary_ = data.vocabulary
         return self

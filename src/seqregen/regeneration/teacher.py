@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import check_sequences, check_weights
-from ..parameters import check_flag, check_integer, check_real, draw_seed
+from ..parameters import check_flag, check_integer, check_real, draw_seed, remember_columns
 from ..ragged import position_in_row
 from ..sequences import Origin, SequenceDataset
 from ..targets import FMLP, Ensemble, SASRec
@@ -68,6 +68,10 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
     teacher_ : recommender
         Fitted on the original rows.
     vocabulary_ : ndarray of shape (n_items,)
+    is_sayable_ : bool ndarray of shape (n_items,)
+        Which items the rows of ``fit`` have: no other is drawn.
+    drawing_seed_ : int
+        Where the draws of ``transform`` come from, so that it repeats.
 
     See Also
     --------
@@ -155,6 +159,7 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
         )
         teacher = self._default_teacher(training_seed) if self.teacher is None else clone(self.teacher)
         teacher.fit(originals)
+        remember_columns(self, X)
         self.teacher_, self.drawing_seed_ = teacher, drawing_seed
         self.vocabulary_ = data.vocabulary
         self.is_sayable_ = np.bincount(originals.items, minlength=data.n_items + 1)[1:] > 0

@@ -213,23 +213,25 @@ class SequentialRecommender(Ranker):
         warn_of_slow_rounding(self, device)
         data = check_sequences(X, require_items=True)
         check_weights(data)
-        remember_columns(self, X)
         seed = draw_seed(self.random_state)
         training, watched = self._hold_out(data)
         require_two_items(self, training, X)
         if companion is not None:
             training = companion.kept_in(training, seed)
         network, result = self._train(training, watched, device, seed, companion)
-        # A former fit may have had one.
-        self.__dict__.pop("refit_history_", None)
+        again = None
         if self.refit and watched is not None:
             training = append_validation(training)
             network, again = self._train(training, None, device, seed, companion, n_epochs=result.best_epoch + 1)
-            self.refit_history_ = again.history
+        remember_columns(self, X)
         self.vocabulary_ = data.vocabulary
         self.item_counts_ = np.bincount(training.items, minlength=data.n_items + 1)[1:]
         self.network_ = network
         self.history_, self.best_epoch_ = result.history, result.best_epoch
+        # A former fit may have had one.
+        self.__dict__.pop("refit_history_", None)
+        if again is not None:
+            self.refit_history_ = again.history
         return self
 
     def _train(
@@ -370,7 +372,7 @@ class SequentialRecommender(Ranker):
         states = network.last_states(batch)
         return states, objective.per_position(states, network.item_table(), batch.targets[batch.last], random)
 
-    def _run_settings(self) -> dict[str, Any]:
+    def _run_settings(self, network: NextItemNetwork) -> dict[str, Any]:
         """What decides the outcome of a fit besides data and seed, so that JSON or ``str`` tells two runs apart."""
         return {
             name: value
@@ -381,7 +383,9 @@ class SequentialRecommender(Ranker):
     def _plan(self, task: TrainingTask, stop: StopRule | None, companion: Companion | None) -> TrainingPlan:
         checkpoint, training = None, task.training
         if self.checkpoint_dir is not None:
-            settings = self._run_settings() | ({} if companion is None else {"companion": companion.settings()})
+            settings = self._run_settings(task.network) | (
+                {} if companion is None else {"companion": companion.settings()}
+            )
             settings |= {
                 "seed": task.seed,
                 "n_items": training.n_items,

@@ -73,9 +73,9 @@ class Ensemble(MetaEstimatorMixin, Ranker):
         """
         self._check_parameters()
         data = check_sequences(X, require_items=True)
-        remember_columns(self, X)
         require_two_items(self, data, X)
         self.recommenders_ = [clone(recommender).fit(data) for recommender in self.recommenders]
+        remember_columns(self, X)
         self.vocabulary_ = data.vocabulary
         return self
 

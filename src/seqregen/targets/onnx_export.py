@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..files import write_aside
 from ..formats.text import as_texts
+from ..optional import require_package
 from .network import NextItemNetwork
 
 __all__ = ["OLDEST_TORCH", "export_onnx"]
@@ -111,12 +112,7 @@ def _require_packages() -> None:
             "sizes that must stay open, or fails. Load the fitted model where torch is newer, and export it there."
         )
     for package in ("onnx", "onnxscript"):
-        try:
-            __import__(package)
-        except ImportError:
-            raise ImportError(
-                f"to_onnx needs the package {package}, which is not installed: pip install 'seqregen[onnx]'."
-            ) from None
+        require_package(package, "to_onnx", "onnx")
 
 
 def _as_json(vocabulary: np.ndarray) -> str:

@@ -48,6 +48,8 @@ class PaddedNetwork(NextItemNetwork):
     ----------
     module : nn.Module
         What was built.
+    first_module : str or None
+        Fingerprint of the module as it was before training, where checkpoints are kept.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class PaddedNetwork(NextItemNetwork):
         self.padding = padding
         self.output = output
         self.randomness = TorchRandomness()
+        self.first_module: str | None = None
 
     def draw(self, generator: torch.Generator) -> None:
         """Make the module; what its constructor draws comes from the generator's seed."""

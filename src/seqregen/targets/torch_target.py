@@ -255,7 +255,7 @@ class TorchTarget(SequentialRecommender):
         network.draw(generator)
         if self.checkpoint_dir is not None:
             # Parameters alone do not tell two modules apart: what makes them may read anything.
-            self._first_module = fingerprint(network.module)
+            network.first_module = fingerprint(network.module)
 
     def _builder(self, n_items: int) -> Callable[[], nn.Module]:
         if isinstance(self.module, nn.Module):
@@ -271,8 +271,9 @@ class TorchTarget(SequentialRecommender):
         _check_accepted(self.module, given | params)
         return partial(_build, self.module, given | params)
 
-    def _run_settings(self) -> dict[str, Any]:
-        return super()._run_settings() | {"first_module": self._first_module}
+    def _run_settings(self, network: NextItemNetwork) -> dict[str, Any]:
+        assert isinstance(network, PaddedNetwork)
+        return super()._run_settings(network) | {"first_module": network.first_module}
 
 
 def _build(make: Callable[..., Any], params: dict[str, Any]) -> nn.Module:

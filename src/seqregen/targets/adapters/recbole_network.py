@@ -33,26 +33,28 @@ class RecBoleNetwork(NextItemNetwork):
     ----------
     model_class : type
     settings : RecBoleSettings
-    n_items, n_users : int
+    n_items : int
         Without the padding.
+    users : ndarray of shape (n_users,)
+        Those that the model may hold vectors of.
     """
 
     # RecBole's own model, there once its weights are drawn.
     model: Any
 
-    def __init__(self, model_class: type, settings: RecBoleSettings, n_items: int, n_users: int) -> None:
+    def __init__(self, model_class: type, settings: RecBoleSettings, n_items: int, users: np.ndarray) -> None:
         super().__init__()
         from recbole.data.transform import construct_transform
 
         self.model_class = model_class
         self.settings = settings
-        self.n_items = n_items
+        self.n_items, self.users = n_items, users
         user, item = settings["USER_ID_FIELD"], settings["ITEM_ID_FIELD"]
         self.data = RecBoleData(
-            user_num=n_users + 1,
+            user_num=len(users) + 1,
             item_num=n_items + 1,
             field2seqlen={item + settings["LIST_SUFFIX"]: settings["MAX_ITEM_LIST_LENGTH"]},
-            sizes={user: n_users + 1, item: n_items + 1},
+            sizes={user: len(users) + 1, item: n_items + 1},
         )
         # Made before the model: it writes names into the settings that the model reads.
         self.transform = construct_transform(settings)

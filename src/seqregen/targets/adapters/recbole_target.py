@@ -185,7 +185,7 @@ class RecBoleTarget(SequentialRecommender):
     def _make_network(self, data: SequenceDataset) -> RecBoleNetwork:
         model_class = find_model(self.model)
         settings, _ = read_settings(model_class, self.config, self.max_length)
-        return RecBoleNetwork(model_class, settings, data.n_items, len(known_users(data)))
+        return RecBoleNetwork(model_class, settings, data.n_items, known_users(data))
 
     def _draw_weights(self, network: NextItemNetwork, generator: torch.Generator) -> None:
         assert isinstance(network, RecBoleNetwork)
@@ -194,8 +194,7 @@ class RecBoleTarget(SequentialRecommender):
             network.require_inner_product(f"loss={self.loss!r}")
 
     def _training_rows(self, training: SequenceDataset) -> Any:
-        self.users_ = known_users(training)
-        return PrefixPlaces.of(training, user_codes(training, self.users_), self.max_length)
+        return PrefixPlaces.of(training, user_codes(training, known_users(training)), self.max_length)
 
     def _objective(self, training: SequenceDataset) -> Any:
         return None if self.loss == "library" else super()._objective(training)
@@ -220,7 +219,7 @@ class RecBoleTarget(SequentialRecommender):
     def _evaluation(self, network: NextItemNetwork, watched: SequenceDataset, device: torch.device) -> Any:
         assert isinstance(network, RecBoleNetwork)
         assert watched.validation is not None
-        targets, users = watched.validation, user_codes(watched, self.users_)
+        targets, users = watched.validation, user_codes(watched, network.users)
 
         def score_block(start: int, stop: int) -> Tensor:
             return network.scores(histories_of_rows(watched, np.arange(start, stop), self.max_length, users, device))
@@ -232,6 +231,12 @@ class RecBoleTarget(SequentialRecommender):
         return evaluate
 
     # Ranking
+
+    @property
+    def users_(self) -> np.ndarray:
+        """Users that the model has vectors of, or may have; others are strangers to it."""
+        network: Any = self.network_
+        return network.users
 
     def _scores(self, histories: SequenceDataset) -> ScoreBlock:
         users = user_codes(histories, self.users_)

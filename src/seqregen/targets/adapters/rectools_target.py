@@ -147,7 +147,6 @@ class RecToolsTarget(Ranker):
         """
         scores = _scores_of(self.model)
         data = check_sequences(X, require_items=True)
-        remember_columns(self, X)
         require_two_items(self, data, X)
         if scores is FromHistories and data.weights is not None and np.any(data.weights != 1):
             warnings.warn(
@@ -163,8 +162,9 @@ class RecToolsTarget(Ranker):
             # Rows are rows here: another order of times, or two rows of one user, must not mix them.
             dataset = Dataset.construct(data.replace(users=None, timestamps=None).to_rectools())
             model = _fresh(self.model).fit(dataset)
-        self.model_ = model
         self.scores_ = scores.of(model, dataset, data.vocabulary)
+        self.model_ = model
+        remember_columns(self, X)
         self.vocabulary_ = data.vocabulary
         self.item_counts_ = np.bincount(data.items, minlength=data.n_items + 1)[1:]
         return self

@@ -1,0 +1,35 @@
+"""Packages that are not needed by most: what to install where one is missing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+__all__ = ["require_package"]
+
+
+def require_package(package: str, user: str, extra: str, advice: str = "") -> None:
+    """Import a package of an extra, or say how to install it.
+
+    Parameters
+    ----------
+    package : str
+        What is imported.
+    user : str
+        What needs it; the message begins with this.
+    extra : str
+        Extra of this library that brings it.
+    advice : str, optional
+        What to do without it; the message ends with this.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        It is not installed.
+    """
+    try:
+        import_module(package)
+    except ModuleNotFoundError as error:
+        message = (
+            f"{user} needs the package {package}, which is not installed: pip install 'seqregen[{extra}]'. {advice}"
+        )
+        raise ModuleNotFoundError(message.strip(), name=error.name) from error
