@@ -141,7 +141,7 @@ def test_small_p_values_do_not_hang_on_the_draws():
     deviation = np.hypot(differences.std() / np.sqrt(len(differences)), 0.02 * np.sqrt(2))
     expected = 2 * norm.sf(differences.mean() / deviation)
     assert expected < 0.01
-    assert [result.p_value for result in found] == pytest.approx([expected] * 5, rel=0.02)
+    assert [result.p_value for result in found] == pytest.approx([expected] * 5, rel=0.05)
 
 
 def dcg(ranks):

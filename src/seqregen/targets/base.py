@@ -383,15 +383,14 @@ class SequentialRecommender(Ranker):
     def _plan(self, task: TrainingTask, stop: StopRule | None, companion: Companion | None) -> TrainingPlan:
         checkpoint, training = None, task.training
         if self.checkpoint_dir is not None:
-            settings = self._run_settings(task.network) | (
-                {} if companion is None else {"companion": companion.settings()}
-            )
-            settings |= {
+            settings = self._run_settings(task.network) | {
                 "seed": task.seed,
                 "n_items": training.n_items,
                 "max_epochs": task.n_epochs,
                 "stops": stop is not None,
             }
+            if companion is not None:
+                settings["companion"] = companion.settings()
             columns = [training.items, training.offsets, training.origin]
             columns += [column for column in (training.weights, training.validation) if column is not None]
             checkpoint = checkpoint_of(self, task.network, settings, *columns)
