@@ -25,6 +25,7 @@ from fnmatch import fnmatch
 from multiprocessing.process import BaseProcess
 from threading import Thread
 
+from .machine import finished_files
 from .plan import Block, planned_runs
 from .recipes import RECIPES
 from .row_maker import WINDOWS
@@ -105,7 +106,7 @@ def _tell_what_is_left(left: list[Run], jobs: int) -> None:
 def _expected_minutes(runs: list[Run]) -> float | None:
     """What like trainings took, or where there are none, all; None where nothing is left, or known."""
     taken: dict[str, list[float]] = {}
-    for path in RESULTS.glob("*.json"):
+    for path in finished_files(RESULTS, "*.json"):
         record = json.loads(path.read_text())
         taken.setdefault(record["recipe"], []).append(training_seconds(record) / 60)
     if not taken or not runs:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .machine import RESULTS, describe_machine, threads
+from .machine import RESULTS, describe_machine, finished_files, threads
 
 __all__ = ["ITEM_SIZES", "SIZES", "STAGES", "Size", "added_mebibytes", "growth_table", "main", "measured_sizes"]
 
@@ -138,7 +138,7 @@ def _expected(stage: str, size: Size) -> float:
 
 def measured_sizes() -> list[dict[str, Any]]:
     """The records in the store, smallest first."""
-    records = [json.loads(path.read_text()) for path in STORE.glob("*.json")]
+    records = [json.loads(path.read_text()) for path in finished_files(STORE, "*.json")]
     return sorted(records, key=lambda record: (record["n_items"], record["n_interactions"]))
 
 

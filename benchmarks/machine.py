@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["RESULTS", "describe_machine", "threads", "write_results"]
+__all__ = ["RESULTS", "describe_machine", "finished_files", "threads", "write_results"]
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _PACKAGES = ("seqregen", "torch", "numpy", "scikit-learn", "seq2pat")
 
 
 def describe_machine() -> dict[str, object]:
-    """Processor, cores, memory and versions; nothing that names the machine."""
+    """Processor, cores, versions and the commit of this repository; nothing that names the machine."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -31,7 +32,18 @@ def describe_machine() -> dict[str, object]:
         "system": platform.system(),
         "python": platform.python_version(),
         "versions": versions,
+        "commit": _commit(),
     }
+
+
+def _commit() -> str | None:
+    """What is checked out, with ``-dirty`` behind it where files were changed since; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
 
 
 def _processor() -> str:
@@ -61,6 +73,11 @@ def threads(count: int) -> Iterator[None]:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = environment
+
+
+def finished_files(directory: Path, pattern: str) -> list[Path]:
+    """The files of a directory that are whole: those that are being written begin with a dot."""
+    return sorted(path for path in directory.glob(pattern) if not path.name.startswith("."))
 
 
 def write_results(kind: str, command: str, contents: dict[str, object]) -> Path:

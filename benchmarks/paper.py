@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .machine import finished_files
 from .published.tables import MODELS, PAPER, ROWS
 from .store import DATASETS, METRICS, Store
 from .tables import markdown, short
@@ -117,7 +118,7 @@ def cost_table(results: Path) -> str:
 
 def _newest_cost(results: Path, model: str) -> dict[str, Any] | None:
     """The stage of a model in the newest file that has it."""
-    for path in sorted(results.glob("speed-*.json"), reverse=True):
+    for path in reversed(finished_files(results, "speed-*.json")):
         for record in json.loads(path.read_text())["stages"]:
             if record["stage"] == f"{model}, personalized":
                 return record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from seqregen.files import write_aside
 from .data import data_file, read_sequences
 from .settings import deciding, differences
 
-__all__ = ["REGENERATOR_EPOCHS", "WINDOWS", "RowMaker"]
+__all__ = ["REGENERATOR_EPOCHS", "WINDOWS", "RowMaker", "rows_settings"]
 
 # Mining windows of the paper (section 5.1).
 WINDOWS = {"amazon-beauty": 5, "amazon-toys": 10, "amazon-sports": 10, "yelp": 10}
@@ -85,6 +86,7 @@ class RowMaker:
     @cached_property
     def mined(self) -> sr.SequenceDataset:
         """Original and mined rows."""
+        self.notes["rows_settings"] = {"mining": deciding(self._miner.get_params())}
         started = time.perf_counter()
         rows = self._miner.fit_transform(self.original)
         self.notes["mining_seconds"] = time.perf_counter() - started
@@ -138,7 +140,9 @@ class RowMaker:
 
     def expected(self, rows: sr.SequenceDataset) -> sr.SequenceDataset:
         """The rows without those added ones that a SASRec does not expect."""
-        kept = sr.RankFilter(self._teacher("SASRec")).fit_transform(rows)
+        expects = self._teacher("SASRec")
+        self.notes["rows_settings"] = self.notes["rows_settings"] | {"filter": deciding(expects.get_params())}
+        kept = self._filtered(rows, sr.RankFilter(expects))
         self.notes["added_rows_kept"] = {
             origin.name.lower(): {
                 name: int(np.count_nonzero(some.origin == origin)) for name, some in (("kept", kept), ("of", rows))
@@ -146,6 +150,9 @@ class RowMaker:
             for origin in (sr.Origin.MINED, sr.Origin.REGENERATED)
         }
         return kept
+
+    def _filtered(self, rows: sr.SequenceDataset, rank_filter: sr.RankFilter) -> sr.SequenceDataset:
+        return rank_filter.fit_transform(rows)
 
     def _teacher(self, model: str, patience: int = 20) -> sr.targets.SequentialRecommender:
         common = {"random_state": self.seed, "checkpoint_dir": self.cache / "checkpoints", "verbose": True}
@@ -193,3 +200,33 @@ class RowMaker:
 
     def _file(self, name: str, suffix: str) -> Path:
         return self.cache / f"{self.dataset}-{name}-{self.seed}{suffix}"
+
+
+class _Unmade(RowMaker):
+    """Notes what would decide the rows, and makes none: two items stand for all."""
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(dataset, 0, Path())
+
+    @cached_property
+    def _held_out(self) -> tuple[sr.SequenceDataset, np.ndarray]:
+        return sr.SequenceDataset.from_sequences([[1, 2]]), np.array([1])
+
+    def _filtered(self, rows: sr.SequenceDataset, rank_filter: sr.RankFilter) -> sr.SequenceDataset:
+        return rows
+
+    def _made(self, making: _Making, rows: Callable[[], sr.SequenceDataset]) -> sr.SequenceDataset:
+        made_of = rows()
+        # Behind what these noted of themselves.
+        self.notes["rows_settings"] = making.settings
+        return made_of
+
+
+def rows_settings(dataset: str, rows: Callable[[RowMaker], sr.SequenceDataset]) -> dict[str, Any]:
+    """What decides the rows of a variant of a data set now, whatever the seed; empty where that is the data alone."""
+    unmade = _Unmade(dataset)
+    with warnings.catch_warnings():
+        # So few rows have no pattern.
+        warnings.simplefilter("ignore")
+        rows(unmade)
+    return unmade.notes.get("rows_settings", {})

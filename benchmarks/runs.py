@@ -16,12 +16,13 @@ from seqregen.files import write_aside
 from seqregen.labels import encode_labels
 from seqregen.metrics import UNREACHABLE, ranking_metrics
 from seqregen.ragged import row_of_position
+from seqregen.training.fingerprint import fingerprint
 
 from .machine import RESULTS as ALL_RESULTS
 from .machine import describe_machine
 from .path import peak_mebibytes
 from .recipes import make_model
-from .row_maker import RowMaker
+from .row_maker import RowMaker, rows_settings
 from .settings import deciding, differences
 from .variants import VARIANTS
 
@@ -66,9 +67,11 @@ class Run:
     def changes(self) -> str:
         """Where the finished run was made with other settings than its recipe and variant have now; "" for nowhere."""
         record = json.loads(self.path.read_text())
-        estimator = VARIANTS[self.variant].estimator(make_model(self.recipe))
+        variant = VARIANTS[self.variant]
+        estimator = variant.estimator(make_model(self.recipe))
         model = getattr(estimator, "recommender", estimator)
         found = [differences(deciding(record["settings"]), deciding(model.get_params()))]
+        found.append(differences(record.get("rows_settings", {}), rows_settings(self.dataset, variant.rows)))
         if model is not estimator:
             settings = estimator.get_params(deep=False) | {"recommender": None}
             found.append(differences(deciding(record["personalizer"]["settings"]), deciding(settings)))
@@ -116,6 +119,7 @@ class Run:
             "history": model.history_,
             "refit_history": getattr(model, "refit_history_", None),
             "rows": vars(rows.describe()),
+            "rows_digest": fingerprint(rows.items, rows.offsets, rows.origin, rows.weights, rows.validation),
             **maker.notes,
         }
         if model is not estimator:

@@ -22,8 +22,22 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
     A setting that one of them lacks came with a later version of the library, whose default is what was there before.
     """
-    return ", ".join(
-        f"{name}={before[name]!r} where now it is {now[name]!r}"
-        for name in before
-        if name in now and before[name] != now[name]
-    )
+    found = []
+    for name in before:
+        if name not in now or before[name] == now[name]:
+            continue
+        parts = _parts(before[name]), _parts(now[name])
+        if parts[0] is None or parts[1] is None:
+            found.append(f"{name}={before[name]!r} where now it is {now[name]!r}")
+        elif inner := differences(*parts):
+            found.append(f"{name}: {inner}")
+    return ", ".join(found)
+
+
+def _parts(value: Any) -> Mapping[Any, Any] | None:
+    """Settings within a setting, such as those of several teachers."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value):
+        return dict(enumerate(value))
+    return None

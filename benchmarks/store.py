@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from seqregen.metrics import UNREACHABLE, PairedBootstrap, paired_bootstrap
+from seqregen.metrics import UNREACHABLE, PairedBootstrap, ndcg_at_k, paired_bootstrap
 
+from .machine import finished_files
 from .recipes import RECIPES
 from .row_maker import WINDOWS
 from .variants import VARIANTS
@@ -80,7 +81,7 @@ class Store:
     def _read(self, dataset: str) -> Records:
         """Finished runs of a data set."""
         runs: Records = defaultdict(dict)
-        for path in sorted(self.directory.glob(f"{dataset}_*.json")):
+        for path in finished_files(self.directory, f"{dataset}_*.json"):
             record = json.loads(path.read_text())
             runs[record["recipe"], record["variant"]][record["seed"]] = record
         return dict(runs)
@@ -99,7 +100,7 @@ class Store:
         runs = self.runs(dataset)
         shared = sorted(set(runs[recipe, baseline]) & set(runs[recipe, variant]))
         here, before = (
-            np.stack([self._ranks(f"{dataset}_{recipe}_{name}_{seed}") for seed in shared])
+            np.stack([self._ranks(f"{dataset}_{recipe}_{name}_{seed}", runs[recipe, name][seed]) for seed in shared])
             for name in (variant, baseline)
         )
         base = float(np.mean([runs[recipe, baseline][seed]["test"]["ndcg@20"] for seed in shared]))
@@ -111,9 +112,17 @@ class Store:
             )
         )
 
-    def _ranks(self, key: str) -> np.ndarray:
+    def _ranks(self, key: str, record: dict[str, Any]) -> np.ndarray:
+        """The ranks of a run, which must be those that its record was made of: the two files travel apart."""
         ranks = np.load(self.directory / f"{key}.npz")["ranks"].astype(np.int64)
-        return np.where(ranks == 0, UNREACHABLE, ranks)
+        ranks = np.where(ranks == 0, UNREACHABLE, ranks)
+        found, told = ndcg_at_k(ranks, 20), record["test"]["ndcg@20"]
+        if not np.isclose(found, told, rtol=1e-6):
+            raise ValueError(
+                f"{key}.npz and {key}.json are of two runs: ndcg@20 is {found:.6f} in the one and {told:.6f} in the "
+                "other. Copy both from the same store, or delete both and make the run again."
+            )
+        return ranks
 
     def chance_of(self, recipe: str) -> Chance | None:
         """How far NDCG@20 differs between the seeds of a recipe, over all rows and data sets.

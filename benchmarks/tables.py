@@ -119,9 +119,20 @@ def regeneration_table(store: Store, dataset: str) -> str:
         tested = ("", "") if found is None else (found, f"{adjusted[recipe, variant]:.4f}")
         gain = published_gain(dataset, RECIPES[recipe][0], variant) if recipe.endswith("-bce") else None
         published = "" if gain is None else f"{gain:+.1f} %"
-        rows.append([recipe, VARIANTS[variant].label, len(seeds), *_cells(seeds), *tested, published])
-    names = ["recipe", "trained on", "seeds", *METRICS, "ndcg@20 against original (95 %)", "p (Holm)", "published gain"]
+        made = _regenerated_rows(seeds)
+        rows.append([recipe, VARIANTS[variant].label, len(seeds), made, *_cells(seeds), *tested, published])
+    tests = ["ndcg@20 against original (95 %)", "p (Holm)", "published gain"]
+    names = ["recipe", "trained on", "seeds", "regenerated rows", *METRICS, *tests]
     return markdown(names, rows) if rows else "There are no runs to compare yet."
+
+
+def _regenerated_rows(seeds: dict[int, dict[str, Any]]) -> str:
+    """How many regenerated rows the runs had, seed by seed, before any filter: another number is another making."""
+    counts = [
+        record.get("added_rows_kept", {}).get("regenerated", {}).get("of", record["rows"]["regenerated"])
+        for _, record in sorted(seeds.items())
+    ]
+    return ", ".join(f"{count:,}" for count in counts) if any(counts) else ""
 
 
 def parts_table(store: Store) -> str:

@@ -286,6 +286,41 @@ def test_a_run_whose_settings_have_changed_is_not_passed_off_as_finished(store, 
     assert "was made with max_epochs=2 where now it is 7; delete" in capsys.readouterr().err
 
 
+def test_so_is_one_whose_rows_would_be_others_now(store, monkeypatch):
+    teacher = sr.targets.SASRec(embedding_dim=8, max_epochs=1, random_state=0)
+    monkeypatch.setattr(row_maker.RowMaker, "_teacher", lambda self, model, patience=20: clone(teacher))
+    monkeypatch.setattr(row_maker, "REGENERATOR_EPOCHS", 1)
+    found = {name: runs.Run("amazon-beauty", RECIPE, name, 0) for name in ("mined", "regenerated", "expected")}
+    for run in found.values():
+        run.carry_out()
+        assert run.changes() == ""
+    monkeypatch.setattr(row_maker, "REGENERATOR_EPOCHS", 2)
+    monkeypatch.setitem(row_maker.WINDOWS, "amazon-beauty", 3)
+    teacher.set_params(max_epochs=3)
+    mining, regeneration = "mining: window=5 where now it is 3", "max_epochs=1 where now it is 2"
+    assert found["mined"].changes() == mining
+    assert found["regenerated"].changes() == f"{mining}, {regeneration}"
+    assert found["expected"].changes() == f"{mining}, {regeneration}, filter: max_epochs=1 where now it is 3"
+
+
+def test_a_file_that_is_being_written_is_no_result(store, capsys):
+    run = runs.Run("amazon-beauty", RECIPE, "original", 0)
+    run.carry_out()
+    (runs.RESULTS / f".amazon-beauty_{RECIPE}_original_0.0123.json").write_text('{"half')
+    assert accuracy.main(["--recipes", RECIPE, "--variants", "original", "--seeds", "0"]) == 0
+    assert "1 of 1 runs are finished already" in capsys.readouterr().out
+
+
+def test_ranks_of_another_run_are_refused(store):
+    for name in ("original", "mined"):
+        runs.Run("amazon-beauty", RECIPE, name, 0).carry_out()
+    path = runs.RESULTS / f"amazon-beauty_{RECIPE}_original_0.npz"
+    ranks = np.load(path)["ranks"]
+    np.savez_compressed(path, ranks=ranks[::-1] + 1)
+    with pytest.raises(ValueError, match=r"original_0.npz and .*original_0.json are of two runs: ndcg@20 is"):
+        Store(runs.RESULTS).comparisons("amazon-beauty")
+
+
 def test_kept_rows_are_those_that_are_asked_for(maker):
     quick = {"max_epochs": 1, "item_embeddings": None, "embedding_dim": 8}
     rows = maker.regenerated("few", **quick)
