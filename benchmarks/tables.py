@@ -80,6 +80,10 @@ def short(share: Any) -> str:
     return f"{share:.4f}".removeprefix("0")
 
 
+def _probability(p_value: float) -> str:
+    return f"{p_value:.4f}" if p_value >= 0.00005 else "< 0.0001"
+
+
 def published_gain(dataset: str, model: str, variant: str) -> float | None:
     """Gain in NDCG@20 over the backbone in Table 3, in percent; None where the paper has no such row."""
     rows = PAPER["table3"][model]
@@ -116,7 +120,7 @@ def regeneration_table(store: Store, dataset: str) -> str:
     rows = []
     for recipe, variant, seeds in _compared_runs(store.runs(dataset)):
         found = compared.get((recipe, variant))
-        tested = ("", "") if found is None else (found, f"{adjusted[recipe, variant]:.4f}")
+        tested = ("", "") if found is None else (found, _probability(adjusted[recipe, variant]))
         gain = published_gain(dataset, RECIPES[recipe][0], variant) if recipe.endswith("-bce") else None
         published = "" if gain is None else f"{gain:+.1f} %"
         made = _regenerated_rows(seeds)
@@ -150,7 +154,7 @@ def parts_table(store: Store) -> str:
     }
     adjusted = holm([comparison.found.p_value for comparison in found.values()])
     rows = [
-        [dataset, recipe, VARIANTS[variant].label, VARIANTS[baseline].label, comparison, f"{p_value:.4f}"]
+        [dataset, recipe, VARIANTS[variant].label, VARIANTS[baseline].label, comparison, _probability(p_value)]
         for ((dataset, recipe, variant, baseline), comparison), p_value in zip(found.items(), adjusted, strict=True)
     ]
     names = ["data set", "recipe", "trained on", "against", "difference in ndcg@20 (95 %)", "p (Holm)"]

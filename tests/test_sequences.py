@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
 
@@ -221,6 +221,54 @@ def test_works_on_read_only_memory_maps(data, tmp_path):
     opened = SequenceDataset(items, data.offsets, data.vocabulary)
     assert opened.to_lists() == ROWS
     assert np.shares_memory(opened.items, items)
+
+
+UTC_TIMES = pd.to_datetime(["2020-01-01", "2021-01-01", "2022-01-01"], utc=True)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (UTC_TIMES, np.array(["2020", "2021", "2022"], "M8[s]")),
+        (pd.Series(UTC_TIMES.tz_convert("Europe/Berlin")), np.array(["2020", "2021", "2022"], "M8[s]")),
+        ([datetime(2020, 1, 1, tzinfo=UTC), date(2021, 1, 1), None], np.array(["2020", "2021", "NaT"], "M8[s]")),
+        ([3, None, 2**62], np.array([3, np.iinfo(np.int64).min, 2**62])),
+        ([0.5, None, 2], np.array([0.5, np.nan, 2])),
+    ],
+)
+def test_times_may_be_objects(times, expected):
+    rows = SequenceDataset.from_sequences([[1, 2], [3]]).replace(timestamps=times)
+    assert rows.timestamps.dtype.kind == expected.dtype.kind
+    np.testing.assert_array_equal(rows.timestamps, expected)
+
+
+@pytest.mark.parametrize("times", [["1", "2", "3"], [True, False, True], [1, "x", 2], [1j, 2, 3], [2**70, 1, 2]])
+def test_what_is_no_time_is_refused(times):
+    with pytest.raises(ValueError, match=r"timestamps cannot be read at position 0: (times must be|the time 11805)"):
+        SequenceDataset.from_sequences([[1, 2], [3]]).replace(timestamps=times)
+
+
+def test_times_that_a_sum_would_change_are_refused():
+    rows = SequenceDataset.from_sequences([[1]])
+    for first, second in (
+        (np.array(["9999-12-31"], "M8[us]"), np.array(["2020-01-01"], "M8[ns]")),
+        (np.array([1700000000123456789]), np.array([0.5])),
+    ):
+        with pytest.raises(ValueError, match="cannot be put in one column with those of other datasets"):
+            SequenceDataset.concatenate([rows.replace(timestamps=first), rows.replace(timestamps=second)])
+
+
+@pytest.mark.parametrize("labels", [{1, 2}, {1: 2, 3: 4}, [[1], [2]]])
+def test_users_that_are_no_labels_in_order_are_refused(labels):
+    with pytest.raises(
+        TypeError, match=r"users must list one label|labels must be hashable; got \[1\] at position 0"
+    ):
+        SequenceDataset.from_sequences([[1, 2], [3]]).replace(users=labels)
+
+
+def test_columns_cannot_be_deleted(data):
+    with pytest.raises(AttributeError, match="items cannot be deleted"):
+        del data.items
 
 
 @pytest.mark.parametrize("library", ["numpy", "pandas", "torch"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import IntEnum
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,7 @@ ROW_COLUMNS: dict[str, Any] = {
 }
 # Columns of labels, of one kind or several.
 _LABELS = ("users", "domains")
+_CONVERT = "; convert them first, for example with pandas.to_datetime"
 # Columns with one value an interaction.
 INTERACTION_COLUMNS = ("weights", "timestamps", "domains")
 COLUMN_DTYPES = {
@@ -158,6 +160,8 @@ def _as_column(name: str, values: Any) -> np.ndarray:
     if name == "vocabulary":
         require_order(values, name, "one label an item")
         return read_labels(values, name)
+    if name in _LABELS:
+        require_order(values, name, "one label a row" if name in ROW_COLUMNS else "one label an interaction")
     if np.ma.is_masked(values):
         position = int(np.ma.getmaskarray(values).argmax())
         raise ValueError(f"{name} must not hold masked values; got one {_unit(name)} {position}.")
@@ -166,7 +170,7 @@ def _as_column(name: str, values: Any) -> np.ndarray:
         array = _with_none_for_missing(array)
     if name == "timestamps":
         try:
-            return signed_times(array)
+            return signed_times(times_of_objects(array) if array.dtype == object else array)
         except LabelError as error:
             raise ValueError(f"{name} cannot be read at position {error.position}: {error.message}.") from None
     if dtype is None or array.dtype == dtype:
@@ -187,6 +191,9 @@ def _as_found(values: Any) -> np.ndarray:
     try:
         return as_label_array(objects)
     except ValueError:
+        for position, label in enumerate(found):
+            if not isinstance(label, Hashable):
+                raise TypeError(f"labels must be hashable; got {label!r} at position {position}.") from None
         return objects
 
 
@@ -337,14 +344,55 @@ def equal_columns(first: np.ndarray | None, second: np.ndarray | None) -> bool:
     return bool(np.all((first == second) | ((first != first) & (second != second))))
 
 
+def times_of_objects(times: np.ndarray) -> np.ndarray:
+    """Numbers, or datetimes and dates, from an array of objects; times with a zone in UTC, None as what is missing.
+
+    Raises
+    ------
+    LabelError
+        One of them is no time, or they are of several kinds.
+    """
+    missing = is_missing(times)
+    known = times[~missing].tolist()
+    if all(isinstance(time, Integral) and not isinstance(time, (bool, np.bool_)) for time in known):
+        found = np.full(times.shape, np.iinfo(np.int64).min)
+    elif all(isinstance(time, Real) and not isinstance(time, (bool, np.bool_)) for time in known):
+        found = np.full(times.shape, np.nan)
+    else:
+        known = [
+            _as_datetime(time, place) for time, place in zip(known, np.flatnonzero(~missing).tolist(), strict=True)
+        ]
+        found = np.full(times.shape, "NaT", dtype=np.result_type(*known))
+    try:
+        found[~missing] = known
+    except OverflowError:
+        place = next(place for place in np.flatnonzero(~missing) if not -(2**63) < times[place] < 2**63)
+        raise LabelError(f"the time {times[place]} does not fit in 64 bits", int(place)) from None
+    return found
+
+
+def _as_datetime(time: Any, place: int) -> np.datetime64:
+    if hasattr(time, "to_datetime64"):
+        # pandas' own, in nanoseconds.
+        return time.to_datetime64()
+    if isinstance(time, datetime) and time.tzinfo is not None:
+        time = time.astimezone(UTC).replace(tzinfo=None)
+    if isinstance(time, (date, np.datetime64)):
+        return np.datetime64(time)
+    raise LabelError(f"times must be numbers, datetimes or durations; got {time!r}{_CONVERT}", place)
+
+
 def signed_times(times: np.ndarray) -> np.ndarray:
     """Times in which a missing one has a place: unsigned numbers, the smallest of which is a real time, as int64.
 
     Raises
     ------
     LabelError
-        A time does not fit.
+        They are no times, or one does not fit.
     """
+    if times.dtype.kind not in "iufmM":
+        found = f"{times.ravel()[:1].tolist()[0]!r}" if times.size else f"dtype {times.dtype}"
+        raise LabelError(f"times must be numbers, datetimes or durations; got {found}{_CONVERT}", 0)
     if times.dtype.kind != "u":
         return times
     limit = np.iinfo(np.int64).max
@@ -422,7 +470,15 @@ def _as_dtype(name: str, column: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if dtype.kind == "O" and column.dtype.kind in "mM":
         return np.fromiter(map(python_value, column), dtype=object, count=len(column))
     converted = column.astype(dtype)
-    if name == "timestamps" and column.dtype.kind == "i":
+    if name == "timestamps":
+        missing = missing_times(column)
+        changed = np.flatnonzero(~missing & (converted.astype(column.dtype) != column))
+        if len(changed):
+            raise ValueError(
+                f"times of dtype {column.dtype} cannot be put in one column with those of other datasets, as "
+                f"{dtype}: the time {column[changed[0]]} would become {converted[changed[0]]}. Convert all to one "
+                "dtype first: dataset.replace(timestamps=...)."
+            )
         # The smallest number of a shorter integer stands for "none", and would be a time in a longer one.
-        converted[missing_times(column)] = missing_value(name, dtype)
+        converted[missing] = missing_value(name, dtype)
     return converted

@@ -93,6 +93,13 @@ class PatternPairs:
         offsets = np.concatenate([self.offsets, added])
         return PatternPairs(offsets, self.patterns, self.pattern_items, self.pattern_offsets)
 
+    def has_table_of(self, other: PatternPairs) -> bool:
+        """Whether the patterns of both have the same numbers."""
+        return self.pattern_items is other.pattern_items or (
+            np.array_equal(self.pattern_offsets, other.pattern_offsets)
+            and np.array_equal(self.pattern_items, other.pattern_items)
+        )
+
     @classmethod
     def empty(cls, n_rows: int) -> PatternPairs:
         """No pattern and no pair for ``n_rows`` rows."""
@@ -104,7 +111,7 @@ class PatternPairs:
         """The rows of all parts; tables that differ are put one behind the other."""
         offsets = concatenate_offsets([part.offsets for part in parts])
         first = parts[0]
-        if all(part.pattern_items is first.pattern_items for part in parts):
+        if all(part.has_table_of(first) for part in parts):
             patterns = np.concatenate([part.patterns for part in parts])
             return cls(offsets, patterns, first.pattern_items, first.pattern_offsets)
         shifts = offsets_from_lengths(np.array([part.n_patterns for part in parts]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,6 +13,7 @@ __all__ = [
     "check_flag",
     "check_integer",
     "check_jobs",
+    "check_parts",
     "check_random_state",
     "check_real",
     "draw_seed",
@@ -57,6 +58,16 @@ def check_choice(owner: Any, name: str, choices: Iterable) -> None:
     value, choices = getattr(owner, name), list(choices)
     if not any(value is choice or (isinstance(value, type(choice)) and value == choice) for choice in choices):
         raise ValueError(f"{_place(owner, name)} must be one of {', '.join(map(repr, choices))}; got {value!r}.")
+
+
+def check_parts(owner: Any, name: str, choices: Iterable) -> None:
+    """Refuse a parameter that is no tuple of one or more of the choices."""
+    value, choices = getattr(owner, name), tuple(choices)
+    named = isinstance(value, Collection) and not isinstance(value, str) and len(value) > 0
+    wrong = [part for part in value if part not in choices] if named else []
+    if not named or wrong:
+        which = f"; {wrong[0]!r} is none of them" if wrong else ""
+        raise ValueError(f"{_place(owner, name)} must be a tuple of names out of {choices}; got {value!r}{which}.")
 
 
 def check_jobs(owner: Any) -> None:

@@ -62,8 +62,9 @@ class SequenceDataset:
     users : array of shape (n_rows,), optional
         The user a row belongs to.
     timestamps : array of shape (n_interactions,), optional
-        Time of each interaction; rows that have none hold NaT, NaN, or the smallest integer. Unsigned integers
-        become int64, since the smallest of them, 0, is a time.
+        Time of each interaction: numbers, datetimes or durations; rows that have none hold NaT, NaN, or the smallest
+        integer. Unsigned integers become int64, since the smallest of them, 0, is a time; datetimes with a zone
+        become UTC.
     domains : array of shape (n_interactions,), optional
         Domain of each interaction.
 
@@ -186,6 +187,9 @@ class SequenceDataset:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"SequenceDataset is immutable; use replace({name}=...) for a changed copy.")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"SequenceDataset is immutable: {name} cannot be deleted.")
 
     def __reduce__(self) -> tuple:
         columns = {name: getattr(self, name) for name in self.__slots__ if name != "pairs"}

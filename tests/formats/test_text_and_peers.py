@@ -123,7 +123,9 @@ def test_rows_without_a_user_of_their_own_are_numbered(tmp_path):
     write_text(dataset, tmp_path / "data.txt")
     assert (tmp_path / "data.txt").read_text() == "1 a b\n2 b\n3 b\n"
     twice = dataset.originals().replace(users=np.array([7, 7]))
-    with pytest.warns(UserWarning, match="some rows are of one user: rows are numbered from 1"):
+    with pytest.warns(
+        UserWarning, match="of one user, or of users written alike: rows are numbered from 1"
+    ):
         write_text(twice, tmp_path / "data.txt")
 
 
@@ -307,3 +309,29 @@ def test_rectools_keeps_late_dates():
 def test_rectools_refuses_times_of_no_unit(time):
     with pytest.raises(ValueError, match=r"times must be numbers of seconds, .* got .* at position 1"):
         SequenceDataset.from_sequences([["a", "b"]]).replace(timestamps=np.array([0.5, time])).to_rectools()
+
+
+def test_users_that_are_written_alike_are_numbered(tmp_path):
+    dataset = SequenceDataset.from_sequences([[1, 2], [3]]).replace(users=[1, "1"])
+    with pytest.warns(UserWarning, match="written alike: rows are numbered from 1"):
+        path = dataset.to_recbole(tmp_path, "data")
+    users = [line.split("\t")[0] for line in path.read_text().splitlines()[1:]]
+    assert users == ["1", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (
+            np.array(["9999-12-31", "2020-01-01", "2021-01-01T00:00:00.25"], "M8[us]"),
+            [253402214400, 1577836800, 1609459200.25],
+        ),
+        (np.array([-1500, 2, 3], "M8[ms]"), [-1.5, 0.002, 0.003]),
+        (np.array([1, 2, 3], "m8[h]"), [3600, 7200, 10800]),
+        (np.array([-1500, 2, 3], "m8[ms]"), [-1.5, 0.002, 0.003]),
+    ],
+)
+def test_times_are_written_in_seconds_whatever_their_unit(times, expected, tmp_path):
+    path = SequenceDataset.from_sequences([[1, 2], [3]]).replace(timestamps=times).to_recbole(tmp_path, "data")
+    lines = path.read_text().splitlines()[1:]
+    assert [float(line.split("\t")[2]) for line in lines] == expected

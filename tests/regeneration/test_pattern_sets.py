@@ -42,7 +42,9 @@ def test_contiguous_pieces(rows, sources):
 def test_share_of_new(rows, mined, sources):
     rows = [row for row in rows if row]
     new = [row not in mined and not any(is_piece(row, source) for source in sources) for row in rows]
-    assert share_of_new(*ragged(rows), ragged(mined), ragged(sources)) == (np.mean(new) if rows else 0.0)
+    assert share_of_new(*ragged(rows), [ragged(mined[:2]), ragged(mined[2:])], ragged(sources)) == (
+        np.mean(new) if rows else 0.0
+    )
 
 
 def test_pieces_do_not_reach_over_the_end_of_a_row():

@@ -6,6 +6,7 @@ import functools
 import inspect
 import pickle
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from sklearn.exceptions import NotFittedError
 from seqregen import DatasetRegenerator, Origin, PatternMiner, SequenceDataset
 from seqregen.inputs import UnseenItemsWarning
 from seqregen.model_selection import hold_out_last, leave_one_out
+from seqregen.pairs import PatternPairs
 from seqregen.regeneration import RegenerationReport, regenerator
 from seqregen.regeneration.decoding import DecodingSettings
 from seqregen.regeneration.pretraining import pretraining_rows
@@ -199,8 +201,8 @@ def test_patterns_longer_than_what_is_read_do_no_harm(tiny):
     result = model.fit_transform(rows)
     assert result.lengths.max() == 20
     assert max(len(pattern) for pattern in lists(result, Origin.MINED)) == 9
-    # All 2 ** 3 + 2 ** 2 patterns of three or two items, and none of the longer ones.
-    assert model.n_pairs_ == 6 * 12
+    # Of what is read, [2, 1, 2]: itself, [2, 1], [1, 2] and [2, 2].
+    assert model.n_pairs_ == 6 * 4
 
 
 def test_the_random_state_decides(tiny, mined):
@@ -567,3 +569,48 @@ def test_pretraining_rows_leave_out_what_only_held_out_items_make_frequent():
     prepared = pretraining_rows(mined)
     assert prepared.to_lists() == [[1, 2], [1, 2], [7, 8], [6, 7], [1, 2]]
     assert prepared.validation[:4].tolist() == prepared.validation[prepared.validation > 0].tolist()
+
+
+def test_pairs_stand_in_order_in_what_is_read_of_a_row():
+    # 23 patterns are in the row, the last three items [9, 2, 1] hold four of them.
+    mined = PatternMiner(window=5, max_patterns_per_sequence=None, include=("original",)).fit_transform(
+        [[1, 2, 9, 2, 1]] * 3
+    )
+    regenerator = DatasetRegenerator(max_source_length=3, max_epochs=1, item_embeddings=None, embedding_dim=8)
+    regenerator.fit(mined)
+    held = len({pattern for pattern in map(tuple, patterns_of(mined)) if is_within(pattern, (9, 2, 1))})
+    assert held == 4
+    assert regenerator.n_pairs_ == 3 * held
+    assert regenerator.n_pairs_out_of_reach_ == len(mined.pairs) - 3 * held
+
+
+def patterns_of(data):
+    """The labels of each pattern."""
+    pairs = data.pairs
+    labels = data.vocabulary[pairs.pattern_items - 1].tolist()
+    return [labels[start:stop] for start, stop in pairwise(pairs.pattern_offsets)]
+
+
+def is_within(pattern, row):
+    items = iter(row)
+    return all(any(item == wanted for item in items) for wanted in pattern)
+
+
+def test_parts_that_were_pickled_apart_make_no_mined_row_twice(sequences):
+    mined = PatternMiner(window=3, min_support=2, include=("original",), random_state=0).fit_transform(sequences)
+    half = len(mined) // 2
+    apart = SequenceDataset.concatenate([pickle.loads(pickle.dumps(part)) for part in (mined[:half], mined[half:])])
+    assert apart == mined
+    tables = mined.replace(pairs=PatternPairs.concatenate([mined[:half].pairs, shuffled_table(mined[half:].pairs)]))
+    regenerator = DatasetRegenerator(max_epochs=1, item_embeddings=None, embedding_dim=8, random_state=0)
+    rows = regenerator.fit_transform(tables)
+    rows = rows[rows.origin == Origin.MINED].to_lists()
+    assert len(set(map(tuple, rows))) == len(rows) == mined.pairs.n_patterns
+
+
+def shuffled_table(pairs):
+    """The same pairs over a table that is the other way round."""
+    last = pairs.n_patterns - 1
+    items = [pairs.pattern_items[start:stop] for start, stop in pairwise(pairs.pattern_offsets)][::-1]
+    offsets = np.cumsum([0, *map(len, items)])
+    return PatternPairs(pairs.offsets, last - pairs.patterns, np.concatenate(items), offsets)

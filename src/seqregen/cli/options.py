@@ -210,7 +210,7 @@ def _add_regenerate(commands: Any) -> None:
         type=int,
         metavar="N",
         help="leave added rows away whose last item a SASRec, trained on the original rows, does not rank among its "
-        "first N (default: none are; 100 measured better than all rows)",
+        "first N (default: none are; 100 looked better than all rows, within chance)",
     )
     _add_regeneration(parser)
     parser.add_argument(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..callers import stacklevel_of_caller
 from ..columns import missing_times
 from ..labels import LabelError, blocks
 from ..optional import require_package
@@ -65,8 +67,9 @@ def from_frame(
 
     Notes
     -----
-    Ten million interactions of a pandas frame are converted in seconds; beside the frame at most three
-    int64 arrays of that length are held at a time, the result included.
+    Ten million interactions of a pandas frame with integer users, items and times are converted in seconds; beside the
+    frame at most three int64 arrays of that length are held at a time, the result included. Text, categories, zones,
+    weights and domains take more, up to six such arrays.
 
     Examples
     --------
@@ -83,6 +86,8 @@ def from_frame(
     for column in (user, item, time):
         if column is not None and column not in names:
             raise ValueError(f"{name} has no column {column!r}; its columns are {', '.join(map(repr, names))}.")
+    if user != "row":
+        frame = _original_rows(frame, names, name)
     read = partial(_read, name, frame)
     users, user_numbers = _number_users(*read("user", user, encode_column))
     nulls = {"row", "position"} <= set(names)
@@ -109,6 +114,32 @@ def from_frame(
         if "domain" in names
         else None,
     )
+
+
+def _original_rows(frame: Any, names: list, name: str) -> Any:
+    """A frame of :func:`to_frame` without the rows that were added: they belong to no user."""
+    origins = [origin.name.lower() for origin in Origin]
+    if "origin" not in names or not {"row", "position"} <= set(names):
+        return frame
+    values = _column_values(frame, "origin")
+    is_original = values == origins[Origin.ORIGINAL]
+    if is_original.all() or not np.isin(values.astype(str), origins).all():
+        return frame
+    warnings.warn(
+        f"{name} has {np.count_nonzero(~is_original):,} interactions of mined or regenerated rows (its column "
+        "'origin' says so), which are left out. to_parquet keeps them for what they are; user='row' reads every row as "
+        "an original one.",
+        UserWarning,
+        stacklevel=stacklevel_of_caller(),
+    )
+    if package_of(frame) == "pandas":
+        return frame[is_original].reset_index(drop=True)
+    return frame.filter(is_original)
+
+
+def _column_values(frame: Any, name: str) -> np.ndarray:
+    column = frame[name]
+    return np.array(column.to_pylist(), dtype=object) if package_of(frame) == "pyarrow" else np.asarray(column)
 
 
 def _open_frame(frame: Any) -> tuple[Any, list]:
@@ -197,7 +228,7 @@ def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
     ----------
     frame : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table or pyarrow.RecordBatch
         With the columns ``user``, ``item`` and (optional) ``time``, or with exactly one column of lists, beside
-        which a column ``user`` holds the user of each row.
+        which a column ``user`` or ``users`` holds the user of each row.
     name : str, default="X"
         What the messages call the input.
 
@@ -216,11 +247,18 @@ def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
     if "user" in names and "item" in names:
         return from_frame(frame, name=name)
     lists = _list_columns(frame, names)
+    if "items" in lists and {"origin", "source"} <= set(names) and _column_values(frame, "origin").any():
+        raise ValueError(
+            f"{name} has the columns that to_parquet writes, without what it notes of them: another program wrote them "
+            "anew, and rows that were added would pass for original ones. Change the dataset, and write that with "
+            "to_parquet."
+        )
     if len(lists) == 1:
         dataset = _convert_list_column(frame[lists[0]], name)
-        if "user" not in names or lists == ["user"]:
+        column = next((column for column in ("user", "users") if column in names and column not in lists), None)
+        if column is None:
             return dataset
-        labels, codes = _read(name, frame, "user", "user", encode_column)
+        labels, codes = _read(name, frame, "user", column, encode_column)
         return dataset.replace(users=labels[codes - 1])
     found = f"{len(lists)} columns of lists ({', '.join(map(repr, lists))})" if lists else "no column of lists"
     raise LayoutError(
@@ -245,7 +283,9 @@ def _list_columns(frame: Any, names: Sequence) -> list:
 def _is_pandas_list(column: Any) -> bool:
     if hasattr(column.dtype, "pyarrow_dtype"):
         return is_list_type(column.dtype.pyarrow_dtype)
-    return column.dtype.kind == "O" and len(column) > 0 and isinstance(column.iloc[0], (list, tuple, np.ndarray))
+    if column.dtype.kind != "O" or len(column) == 0:
+        return False
+    return isinstance(column.iloc[int(column.notna().to_numpy().argmax())], (list, tuple, np.ndarray))
 
 
 def _convert_list_column(column: Any, name: str) -> SequenceDataset:
@@ -282,7 +322,8 @@ def to_frame(dataset: SequenceDataset, library: str = "pandas") -> Any:
     Notes
     -----
     ``from_frame(to_frame(dataset))`` gives the original rows back, with their users, times, weights and domains.
-    Rows that were mined or regenerated belong to no user; ``from_frame(frame, user="row")`` reads them as well.
+    Rows that were mined or regenerated belong to no user, and are left out with a warning;
+    ``from_frame(frame, user="row")`` reads every row, as an original one.
     A frame leaves out validation items, pairs, ``memory``, ``free_steps``, and items of the vocabulary that no row
     has: :func:`to_parquet` keeps everything. pandas has no dates of its own, and makes them times in seconds. Labels
     that polars would change (tuples, fractions, members of an enumeration, integers beyond 64 bits, times with a zone)

@@ -300,7 +300,7 @@ def user_tokens(dataset: SequenceDataset) -> np.ndarray:
         # Rows that were added have no user.
         if len(set(known)) < len(known):
             warnings.warn(
-                "some rows are of one user: rows are numbered from 1 in place of users.",
+                "some rows are of one user, or of users written alike: rows are numbered from 1 in place of users.",
                 UserWarning,
                 stacklevel=stacklevel_of_caller(),
             )
@@ -313,24 +313,24 @@ def loses_users(dataset: SequenceDataset) -> bool:
     return len(known) > 0 and len(set(known)) < len(dataset)
 
 
-def _known_users(dataset: SequenceDataset) -> list[Any]:
+def _known_users(dataset: SequenceDataset) -> list[str]:
+    """Users as they are written, which 1 and "1" are alike."""
     users = dataset.users
-    return [] if users is None else users[~is_missing(users)].tolist()
+    return [] if users is None else list(map(str, users[~is_missing(users)].tolist()))
 
 
 def times_as_numbers(dataset: SequenceDataset) -> np.ndarray | None:
-    """Times as numbers, datetimes in seconds since 1970 (whole ones as int64); None unless all are known."""
+    """Times as numbers, datetimes and durations in seconds (whole ones as int64); None unless all are known."""
     times = dataset.timestamps
-    if times is None or times.dtype.kind not in "ifM":
-        return None
-    if missing_times(times).any():
+    if times is None or missing_times(times).any():
         return None
     if times.dtype.kind in "if":
         return times
-    seconds = times.astype("datetime64[s]")
+    seconds = times.astype(f"{times.dtype.kind}8[s]")
+    whole = seconds.astype(np.int64)
     if (seconds == times).all():
-        return seconds.astype(np.int64)
-    return times.astype("datetime64[ns]").astype(np.int64) / 1e9
+        return whole
+    return whole + (times - seconds) / np.timedelta64(1, "s")
 
 
 def finite_times(dataset: SequenceDataset, how: str) -> np.ndarray | None:

@@ -14,7 +14,7 @@ from .packing import cut_points, sort_triples
 from .sampling import sample_per_row
 from .trie import PatternTrie
 
-__all__ = ["match_patterns"]
+__all__ = ["count_support", "match_patterns"]
 
 _INTERACTIONS_A_SHARD = 1 << 17
 # Steps tried at once: some 100 MB of working memory a job.
@@ -83,12 +83,12 @@ def match_patterns(
     shard_size = min(_INTERACTIONS_A_SHARD, int(lengths.sum()) // effective_n_jobs(n_jobs) + 1)
     cuts = cut_points(lengths, shard_size)
 
-    def match_shard(first_row: int, last_row: int) -> tuple[np.ndarray, np.ndarray]:
-        first, last = offsets[first_row], offsets[last_row]
-        rows, patterns = _match_shard(items[first:last], offsets[first_row : last_row + 1] - first, trie, window)
-        return sample_per_row(rows + first_row, patterns, limit, seed)
-
-    parts = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(match_shard)(*shard) for shard in pairwise(cuts.tolist()))
+    parts = Parallel(n_jobs=n_jobs, prefer="threads")(
+        delayed(_match_shard)(
+            items[offsets[first] : offsets[last]], offsets[first : last + 1], first, trie, window, limit, seed
+        )
+        for first, last in pairwise(cuts.tolist())
+    )
     nothing = np.zeros(0, dtype=np.int64)
     rows = np.concatenate([nothing, *(part[0] for part in parts)])
     patterns = np.concatenate([nothing, *(part[1] for part in parts)])
@@ -96,6 +96,20 @@ def match_patterns(
 
 
 def _match_shard(
+    items: np.ndarray,
+    offsets: np.ndarray,
+    first_row: int,
+    trie: PatternTrie,
+    window: int | None,
+    limit: int | None,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and patterns of what is kept of the matches in a few rows, by their items and their offsets among all."""
+    rows, patterns = _match_rows(items, offsets - offsets[0], trie, window)
+    return sample_per_row(rows + first_row, patterns, limit, seed)
+
+
+def _match_rows(
     items: np.ndarray, offsets: np.ndarray, trie: PatternTrie, window: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and patterns of all matches in a few rows, sorted by row, then pattern."""
@@ -198,3 +212,8 @@ def _new_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     new = np.ones(len(first), dtype=bool)
     new[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
     return new
+
+
+def count_support(items: np.ndarray, offsets: np.ndarray, trie: PatternTrie, n_patterns: int) -> np.ndarray:
+    """Rows that hold each of a tree's patterns, gaps allowed, int64 (n_patterns,)."""
+    return np.bincount(match_patterns(items, offsets, trie)[1], minlength=n_patterns)

@@ -19,6 +19,7 @@ from ..parameters import (
     check_flag,
     check_integer,
     check_jobs,
+    check_parts,
     check_random_state,
     draw_seed,
     remember_columns,
@@ -262,12 +263,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         check_jobs(self)
         check_flag(self, "verbose", number=True)
         check_random_state(self)
-        include = self.include
-        if isinstance(include, str) or not isinstance(include, Collection) or len(include) == 0:
-            raise ValueError(f"PatternMiner: include must be a tuple such as ('original', 'mined'); got {include!r}.")
-        unknown = [kind for kind in include if kind not in ("original", "mined")]
-        if unknown:
-            raise ValueError(f"PatternMiner: include may name 'original' and 'mined'; got {unknown[0]!r}.")
+        check_parts(self, "include", ("original", "mined"))
 
     def _mine(self, dataset: SequenceDataset, X: Any) -> PatternTable:
         """Set the fitted attributes."""

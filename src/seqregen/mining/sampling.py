@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["sample_per_row"]
+__all__ = ["STEP", "mix_bits", "sample_per_row"]
 
-_STEP = np.uint64(0x9E3779B97F4A7C15)
+# What SplitMix64 counts by: numbers that lie so far apart are mixed best.
+STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 def sample_per_row(
@@ -61,14 +62,13 @@ def sample_per_row(
 
 
 def _hash(seed: int, rows: np.ndarray, patterns: np.ndarray) -> np.ndarray:
-    mixed = _mix(np.full(1, seed, dtype=np.uint64))
-    mixed = _mix(mixed ^ rows.astype(np.uint64))
-    return _mix(mixed ^ patterns.astype(np.uint64))
+    mixed = mix_bits(np.full(1, seed, dtype=np.uint64) + STEP)
+    mixed = mix_bits((mixed ^ rows.astype(np.uint64)) + STEP)
+    return mix_bits((mixed ^ patterns.astype(np.uint64)) + STEP)
 
 
-def _mix(values: np.ndarray) -> np.ndarray:
-    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014): every input bit moves half of the output bits."""
-    values = values + _STEP
+def mix_bits(values: np.ndarray) -> np.ndarray:
+    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014) of uint64: every bit moves half of the others."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

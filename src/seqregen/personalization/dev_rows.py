@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 
-from ..mining.matching import match_patterns
+from ..mining.matching import count_support
 from ..mining.trie import PatternTrie
 from ..model_selection.held_out import without_last
+from ..regeneration.patterns import number_distinct
 from ..sequences import Origin, SequenceDataset
 
 __all__ = ["keep_for_dev"]
@@ -87,12 +86,8 @@ def _mined_by_too_few(training: SequenceDataset, staying: SequenceDataset) -> np
 
 def _support(patterns: SequenceDataset, rows: SequenceDataset) -> np.ndarray:
     """Rows that hold each pattern, gaps allowed, int64 (n_patterns,)."""
-    keys = [patterns.items[start:stop].tobytes() for start, stop in pairwise(patterns.offsets)]
-    first: dict[bytes, int] = {}
-    same_as = np.array([first.setdefault(key, number) for number, key in enumerate(keys)])
-    distinct, place = np.unique(same_as, return_inverse=True)
-    kept = patterns[distinct]
-    _, held = match_patterns(
-        rows.items, rows.offsets, PatternTrie(kept.items, kept.offsets, patterns.n_items + 1), n_jobs=1
-    )
-    return np.bincount(held, minlength=len(distinct))[place]
+    numbers = number_distinct(patterns.items, patterns.offsets)
+    _, first, place = np.unique(numbers, return_index=True, return_inverse=True)
+    distinct = patterns[first]
+    trie = PatternTrie(distinct.items, distinct.offsets, patterns.n_items + 1)
+    return count_support(rows.items, rows.offsets, trie, len(distinct))[place]

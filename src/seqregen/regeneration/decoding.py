@@ -13,6 +13,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..mining.sampling import STEP, mix_bits
 from ..nn import DecoderLayer, RaggedGroups, on_device
 from ..nn.linear import linear
 from ..ragged import offsets_from_lengths, take_positions
@@ -186,12 +187,8 @@ def _draw_free_steps(rows: np.ndarray, n_memories: int, settings: DecodingSettin
     n_steps = settings.max_length + 1
     place = (rows[:, None, None] * n_memories + np.arange(n_memories)[:, None]) * n_steps + np.arange(n_steps)
     seed = np.random.SeedSequence(settings.seed).generate_state(1, np.uint64)
-    with np.errstate(over="ignore"):
-        state = place.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + seed
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        state ^= state >> np.uint64(31)
-    free = (state >> np.uint64(11)) * 2.0**-53 < settings.generative_rate
+    bits = mix_bits(place.astype(np.uint64) * STEP + seed)
+    free = (bits >> np.uint64(11)) * 2.0**-53 < settings.generative_rate
     free[:, :, : settings.restrictive_prefix] = False
     return free
 

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..inputs import check_sequences, require_two_items
-from ..sequences import SequenceDataset
+from ..mining import PatternMiner
+from ..sequences import Origin, SequenceDataset
+from .pretraining import pairs_of
 
-__all__ = ["by_origin", "check_is_ranker", "with_originals"]
+__all__ = ["by_origin", "check_is_ranker", "with_mined_rows", "with_originals"]
 
 
 def with_originals(owner: Any, X: Any) -> tuple[SequenceDataset, SequenceDataset]:
@@ -24,6 +26,24 @@ def by_origin(rows: SequenceDataset) -> SequenceDataset:
     """The rows in the order of their origins: original, mined, regenerated."""
     in_order = (rows.origin[1:] >= rows.origin[:-1]).all()
     return rows if in_order else rows[np.argsort(rows.origin, kind="stable")]
+
+
+def with_mined_rows(
+    data: SequenceDataset, miner: PatternMiner | None, patterns: tuple[np.ndarray, np.ndarray]
+) -> SequenceDataset:
+    """What is to be regenerated: rows in the order of their origins, with pairs, and with mined rows.
+
+    Rows that another DatasetRegenerator made go; where there are no mined rows, the patterns become some; where there
+    are no pairs, the miner finds them.
+    """
+    if data.memory is not None and (data.memory >= 0).any():
+        data = data[data.memory < 0]
+    if data.pairs is None and miner is not None:
+        pairs = pairs_of(miner.transform(data.originals()).originals())
+        data = by_origin(data).replace(pairs=pairs.extend(len(data)))
+    if not (data.origin == Origin.MINED).any() and len(patterns[1]) > 1:
+        data = data.append(*patterns, Origin.MINED)
+    return by_origin(data)
 
 
 def check_is_ranker(owner: Any, name: str, method: str) -> None:

@@ -127,10 +127,9 @@ class PairTable:
         lengths = np.diff(pairs.pattern_offsets)[pairs.patterns]
         places, offsets = take_positions(pairs.pattern_offsets[pairs.patterns], lengths)
         tokens = pairs.pattern_items[places] - 1
-        slots, found = _slots(sources, np.repeat(rows, lengths), tokens, n_items)
+        slots = _slots(sources, np.repeat(rows, lengths), tokens, n_items)
         # A pattern can lie before the part of a long row that is read: such a pair cannot be learnt from.
-        usable = np.add.reduceat(found, offsets[:-1]) == lengths if len(rows) else np.zeros(0, dtype=bool)
-        usable &= lengths <= sources.lengths[rows] - 2
+        usable = _stand_in_order(sources, rows, tokens, offsets, n_items)
         kept = np.repeat(usable, lengths)
         self.rows = rows[usable]
         pattern_offsets = offsets_from_lengths(lengths[usable])
@@ -194,8 +193,29 @@ class PairTable:
         )
 
 
-def _slots(sources: SourceRows, rows: np.ndarray, tokens: np.ndarray, n_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where in the tokens of its source row each token first stands, and whether it does."""
+def _stand_in_order(
+    sources: SourceRows, rows: np.ndarray, tokens: np.ndarray, offsets: np.ndarray, n_items: int
+) -> np.ndarray:
+    """Whether each pattern stands in what is read of its row, gaps allowed, bool (n_pairs,)."""
+    width, span = n_items + 2, int(sources.lengths.max(initial=0)) + 1
+    # Items, without the start and the end of a row.
+    places = np.flatnonzero(sources.tokens < n_items)
+    keys = row_of_position(sources.offsets)[places] * width + sources.tokens[places]
+    keys = np.sort(keys * span + position_in_row(sources.offsets)[places])
+    lengths = np.diff(offsets)
+    stands = np.ones(len(rows), dtype=bool)
+    last = np.zeros(len(rows), dtype=np.int64)
+    for step in range(int(lengths.max(initial=0))):
+        pairs = np.flatnonzero(stands & (lengths > step))
+        asked = (rows[pairs] * width + tokens[offsets[pairs] + step]) * span
+        nearest = np.append(keys, np.iinfo(np.int64).max)[np.searchsorted(keys, asked + last[pairs])]
+        stands[pairs] = nearest < asked + span
+        last[pairs] = nearest - asked + 1
+    return stands
+
+
+def _slots(sources: SourceRows, rows: np.ndarray, tokens: np.ndarray, n_items: int) -> np.ndarray:
+    """Where in its source row each token first stands; of one that does not, any place."""
     width = n_items + 2
     candidates = np.flatnonzero(sources.is_candidate)
     keys = row_of_position(sources.offsets)[candidates] * width + sources.tokens[candidates]
@@ -203,4 +223,4 @@ def _slots(sources: SourceRows, rows: np.ndarray, tokens: np.ndarray, n_items: i
     wanted = rows * width + tokens
     nearest = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
     places = candidates[order[nearest]]
-    return places - sources.offsets[rows], keys[order[nearest]] == wanted
+    return places - sources.offsets[rows]

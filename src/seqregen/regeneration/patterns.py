@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ragged import offsets_from_lengths, take_positions
+from ..ragged import concatenate_offsets, take_positions
 
-__all__ = ["contiguous_in", "first_occurrences", "number_distinct", "share_of_new"]
+__all__ = ["contiguous_in", "distinct_patterns", "first_occurrences", "number_distinct", "share_of_new"]
 
 
 def number_distinct(items: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -43,18 +43,27 @@ def first_occurrences(items: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.sort(first)
 
 
+def distinct_patterns(items: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Items and offsets of the distinct rows of two items or more, each where it stands first."""
+    distinct = first_occurrences(items, offsets)
+    distinct = distinct[np.diff(offsets)[distinct] >= 2]
+    places, offsets = take_positions(offsets[distinct], np.diff(offsets)[distinct])
+    return items[places], offsets
+
+
 def share_of_new(
     items: np.ndarray,
     offsets: np.ndarray,
-    mined: tuple[np.ndarray, np.ndarray],
+    mined: list[tuple[np.ndarray, np.ndarray]],
     sources: tuple[np.ndarray, np.ndarray],
 ) -> float:
-    """Share of rows that are neither among the mined patterns nor a contiguous piece of any source row."""
+    """Share of rows that are neither in one of the sets of mined patterns nor a contiguous piece of a source row."""
     n_rows = len(offsets) - 1
     if n_rows == 0:
         return 0.0
-    both = offsets_from_lengths(np.concatenate([np.diff(offsets), np.diff(mined[1])]))
-    numbers = number_distinct(np.concatenate([items, mined[0]]), both)
+    parts = [(items, offsets), *mined]
+    together = concatenate_offsets([part[1] for part in parts])
+    numbers = number_distinct(np.concatenate([part[0] for part in parts]), together)
     known = np.isin(numbers[:n_rows], numbers[n_rows:])
     return float(np.mean(~(known | contiguous_in(items, offsets, sources))))
 

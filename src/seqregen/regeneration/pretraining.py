@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..callers import stacklevel_of_caller
-from ..mining.matching import match_patterns
+from ..mining.matching import count_support
 from ..mining.trie import PatternTrie
 from ..model_selection import hold_out_last
 from ..pairs import PatternPairs
 from ..ragged import take_positions
 from ..sequences import Origin, SequenceDataset
 from ..targets import SASRec
-from .patterns import first_occurrences
+from .patterns import distinct_patterns
 
 __all__ = ["check_vectors", "pairs_of", "pretrained_vectors", "pretraining_rows"]
 
@@ -73,23 +73,11 @@ def pretraining_rows(data: SequenceDataset) -> SequenceDataset:
     shortened = hold_out_last(whole)
     mined = data[data.origin == Origin.MINED]
     if len(mined):
-        items, offsets = _distinct(mined.items, mined.offsets)
+        items, offsets = distinct_patterns(mined.items, mined.offsets)
     else:
-        items, offsets = _distinct(pairs_of(data).pattern_items, pairs_of(data).pattern_offsets)
+        items, offsets = distinct_patterns(pairs_of(data).pattern_items, pairs_of(data).pattern_offsets)
     trie = PatternTrie(items, offsets, whole.n_items + 1)
-    least = _support(trie, whole, len(offsets) - 1).min(initial=np.iinfo(np.int64).max)
-    frequent = np.flatnonzero(_support(trie, shortened, len(offsets) - 1) >= max(least, 1))
+    before, after = (count_support(rows.items, rows.offsets, trie, len(offsets) - 1) for rows in (whole, shortened))
+    frequent = np.flatnonzero(after >= max(before.min(initial=np.iinfo(np.int64).max), 1))
     places, offsets = take_positions(offsets[frequent], np.diff(offsets)[frequent])
     return shortened.append(items[places], offsets, Origin.MINED)
-
-
-def _distinct(items: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct patterns of two items or more."""
-    distinct = first_occurrences(items, offsets)
-    distinct = distinct[np.diff(offsets)[distinct] >= 2]
-    places, offsets = take_positions(offsets[distinct], np.diff(offsets)[distinct])
-    return items[places], offsets
-
-
-def _support(trie: PatternTrie, rows: SequenceDataset, n_patterns: int) -> np.ndarray:
-    return np.bincount(match_patterns(rows.items, rows.offsets, trie)[1], minlength=n_patterns)

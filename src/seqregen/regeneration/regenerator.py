@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +15,16 @@ from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences
 from ..mining import PatternMiner
 from ..nn import initialize, seeded_torch
-from ..parameters import check_choice, check_flag, check_integer, check_jobs, check_real, draw_seed, remember_columns
+from ..parameters import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_jobs,
+    check_parts,
+    check_real,
+    draw_seed,
+    remember_columns,
+)
 from ..sequences import Origin, SequenceDataset
 from ..training import LOSSES, TrainingPlan, resolve_device, train, with_network_on_cpu
 from ..training.checkpoints import checkpoint_of, warn_of_unrepeatable_runs
@@ -25,9 +33,9 @@ from ..transformers import SequenceTransformer
 from .decoding import Decoded, DecodingSettings, decode
 from .gate import gate_mixture, gate_use
 from .network import RegeneratorNetwork, RegeneratorSettings, entropy
-from .originals import by_origin
+from .originals import with_mined_rows
 from .pair_batches import PairTable, SourceRows, source_rows
-from .patterns import first_occurrences, share_of_new
+from .patterns import distinct_patterns, first_occurrences, share_of_new
 from .pretraining import check_vectors, pairs_of, pretrained_vectors
 from .report import RegenerationReport, check_has_originals, why_no_pairs
 from .schedules import SCHEDULES, schedule_of
@@ -287,7 +295,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
         self.decoding_seed_ = seeds[0]
         self.vocabulary_ = data.vocabulary
         self.miner_ = miner
-        self.patterns_ = (learnt.pattern_items, learnt.pattern_offsets)
+        self.patterns_ = distinct_patterns(learnt.pattern_items, learnt.pattern_offsets)
         self.n_pairs_, self.n_pairs_out_of_reach_ = len(pairs), len(learnt) - len(pairs)
         self.network_, self.history_ = network, history
         self.memory_use_, self.gate_entropy_ = memory_use, gate_entropy
@@ -328,12 +336,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
             raise ValueError(
                 f"DatasetRegenerator: n_heads={self.n_heads} must divide embedding_dim={self.embedding_dim}."
             )
-        include = self.include
-        named = isinstance(include, Collection) and not isinstance(include, str) and len(include) > 0
-        if not named or any(part not in _PARTS for part in include):
-            raise ValueError(
-                f"DatasetRegenerator: include must be a tuple of names out of {_PARTS}; got {self.include!r}."
-            )
+        check_parts(self, "include", _PARTS)
 
     def _sources(self, originals: SequenceDataset) -> SourceRows:
         return source_rows(originals.items, originals.offsets, originals.n_items, self.max_source_length)
@@ -429,8 +432,8 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
             The original rows, the mined ones, and the regenerated ones, of those as many origins as ``include`` names.
         """
         check_is_fitted(self, "history_")
-        rows = self._with_mined_rows(check_sequences(X, vocabulary=self.vocabulary_))
-        regenerated, source, memory = self._regenerate(rows.originals())
+        rows = with_mined_rows(check_sequences(X, vocabulary=self.vocabulary_), self.miner_, self.patterns_)
+        regenerated, source, memory = self._regenerate(rows)
         if len(source):
             rows = rows.append(
                 regenerated.items,
@@ -443,19 +446,9 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
         is_included = np.isin(rows.origin, [Origin[part.upper()] for part in self.include])
         return rows if is_included.all() else rows[is_included]
 
-    def _with_mined_rows(self, data: SequenceDataset) -> SequenceDataset:
-        """The rows in the order of their origins, with pairs, and with mined rows where there were none."""
-        if data.memory is not None and (data.memory >= 0).any():
-            data = data[data.memory < 0]
-        if data.pairs is None and self.miner_ is not None:
-            pairs = pairs_of(self.miner_.transform(data.originals()).originals())
-            data = by_origin(data).replace(pairs=pairs.extend(len(data)))
-        if not (data.origin == Origin.MINED).any() and len(self.patterns_[1]) > 1:
-            data = data.append(*self.patterns_, Origin.MINED)
-        return by_origin(data)
-
-    def _regenerate(self, originals: SequenceDataset) -> tuple[Decoded, np.ndarray, np.ndarray]:
+    def _regenerate(self, rows_before: SequenceDataset) -> tuple[Decoded, np.ndarray, np.ndarray]:
         """The regenerated rows that are kept, their source rows and their memories."""
+        originals = rows_before.originals()
         nothing = Decoded(np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int16))
         decoded, kept = nothing, np.zeros(0, dtype=np.int64)
         if self.network_ is not None:
@@ -472,12 +465,14 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
             first = first_occurrences(rows.items, rows.offsets)
             kept, rows = kept[first], rows.take(first)
         source, memory = np.divmod(kept, self.n_memories)
-        self.report_ = self._report(originals, decoded, n_long, rows, memory)
+        self.report_ = self._report(rows_before, decoded, n_long, rows, memory)
         return rows, source, memory.astype(np.int16)
 
     def _report(
-        self, originals: SequenceDataset, decoded: Decoded, n_long: int, rows: Decoded, memory: np.ndarray
+        self, rows_before: SequenceDataset, decoded: Decoded, n_long: int, rows: Decoded, memory: np.ndarray
     ) -> RegenerationReport:
+        originals, mined = rows_before.originals(), rows_before[rows_before.origin == Origin.MINED]
+        known = [self.patterns_, (mined.items, mined.offsets)]
         n_decodes, kept = len(decoded.free_steps), len(rows.free_steps)
         pairs = originals.pairs
         return RegenerationReport(
@@ -493,7 +488,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
             memory_use=tuple(np.asarray(self.memory_use_).tolist()),
             gate_entropy=self.gate_entropy_,
             memory_entropy=float(entropy(torch.as_tensor(self.memory_use_))),
-            share_new=share_of_new(rows.items, rows.offsets, self.patterns_, (originals.items, originals.offsets)),
+            share_new=share_of_new(rows.items, rows.offsets, known, (originals.items, originals.offsets)),
         )
 
     def __getstate__(self) -> dict[str, Any]:
