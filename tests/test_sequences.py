@@ -260,10 +260,14 @@ def test_times_that_a_sum_would_change_are_refused():
 
 @pytest.mark.parametrize("labels", [{1, 2}, {1: 2, 3: 4}, [[1], [2]]])
 def test_users_that_are_no_labels_in_order_are_refused(labels):
-    with pytest.raises(
-        TypeError, match=r"users must list one label|labels must be hashable; got \[1\] at position 0"
-    ):
+    with pytest.raises(TypeError, match=r"users must list one label|labels must be hashable; got \[1\] at position 0"):
         SequenceDataset.from_sequences([[1, 2], [3]]).replace(users=labels)
+
+
+@pytest.mark.parametrize("name", ["items", "offsets", "vocabulary"])
+def test_what_every_dataset_has_must_be_given(data, name):
+    with pytest.raises(TypeError, match=f"{name} must be given"):
+        data.replace(**{name: None})
 
 
 def test_columns_cannot_be_deleted(data):

@@ -105,6 +105,7 @@ ROW_COLUMNS: dict[str, Any] = {
 }
 # Columns of labels, of one kind or several.
 _LABELS = ("users", "domains")
+_NEEDED = ("items", "offsets", "vocabulary")
 _CONVERT = "; convert them first, for example with pandas.to_datetime"
 # Columns with one value an interaction.
 INTERACTION_COLUMNS = ("weights", "timestamps", "domains")
@@ -141,6 +142,8 @@ def as_columns(columns: dict[str, Any], n_rows: int) -> dict[str, Any]:
     """
     arrays: dict[str, Any] = {}
     for name, values in columns.items():
+        if values is None and name in _NEEDED:
+            raise TypeError(f"{name} must be given: every dataset has items, offsets and a vocabulary; got None.")
         if values is None and name in ("origin", "source"):
             arrays[name] = np.full(max(n_rows, 0), ROW_COLUMNS[name])
         else:

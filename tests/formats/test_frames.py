@@ -6,12 +6,14 @@ import datetime
 import subprocess
 import sys
 import tracemalloc
+import uuid
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from dataset_strategies import FLOATS, INTEGERS, WORDS, plain_datasets
 from hypothesis import example, given
@@ -501,6 +503,23 @@ def test_a_frame_with_added_rows_gives_the_original_ones(library, users):
     assert read.to_lists() == original.to_lists()
     assert read.users.tolist() == (users or [0, 1, 2])
     assert len(SequenceDataset.from_frame(frame, user="row")) == 5
+
+
+def test_texts_that_are_no_unicode_stay_apart():
+    labels = ["\ud8001", "\ud8002", "\ud8001"]
+    frame = pd.DataFrame({"user": pd.Series(labels, dtype=object), "item": pd.Series(labels, dtype=object)})
+    dataset = SequenceDataset.from_frame(frame)
+    assert dataset.to_lists() == [["\ud8001", "\ud8001"], ["\ud8002"]]
+    assert SequenceDataset.from_frame(dataset.to_frame()) == dataset
+    assert dataset.to_rectools()["item_id"].tolist() == ["\ud8001", "\ud8001", "\ud8002"]
+
+
+def test_extension_types_of_arrow_are_labels(tmp_path):
+    if not hasattr(pa, "uuid"):
+        pytest.skip("this pyarrow has no type for UUIDs")
+    labels = [uuid.UUID(int=5), uuid.UUID(int=3)]
+    pq.write_table(pa.table({"user": [7, 7], "item": pa.array(labels, pa.uuid())}), tmp_path / "data.parquet")
+    assert SequenceDataset.read_parquet(tmp_path / "data.parquet").to_lists() == [labels]
 
 
 def test_a_column_of_origins_of_ones_own_is_left_alone():

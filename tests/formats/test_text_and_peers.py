@@ -123,9 +123,7 @@ def test_rows_without_a_user_of_their_own_are_numbered(tmp_path):
     write_text(dataset, tmp_path / "data.txt")
     assert (tmp_path / "data.txt").read_text() == "1 a b\n2 b\n3 b\n"
     twice = dataset.originals().replace(users=np.array([7, 7]))
-    with pytest.warns(
-        UserWarning, match="of one user, or of users written alike: rows are numbered from 1"
-    ):
+    with pytest.warns(UserWarning, match="of one user, or of users written alike: rows are numbered from 1"):
         write_text(twice, tmp_path / "data.txt")
 
 

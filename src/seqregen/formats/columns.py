@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import operator
+import re
 from collections.abc import Callable
 from functools import cache
 from itertools import islice
@@ -16,6 +17,9 @@ from ..labels import LabelError, as_label_array, blocks, build_vocabulary, is_mi
 from .polars_columns import wide_integers
 
 __all__ = ["encode_column", "label_column", "number_type", "package_of", "time_column", "value_column"]
+
+# What hash tables of texts in C may stumble over.
+_ODD = re.compile("[\\0\ud800-\udfff]")
 
 
 def package_of(column: Any) -> str:
@@ -93,7 +97,7 @@ def _factorize_pandas(column: Any) -> tuple[np.ndarray | None, Any]:
     elif isinstance(column.dtype, pd.ArrowDtype) or getattr(column.dtype, "storage", None) == "pyarrow":
         # Half the memory, and less than half the time, of the hash table of pandas.
         return _factorize_arrow(column.array.__arrow_array__())
-    if _texts_end_at_nul() and any(isinstance(value, str) and "\0" in value for value in column):
+    if _odd_texts_are_one() and any(isinstance(value, str) and _ODD.search(value) for value in column):
         return None, np.asarray(column, dtype=object)
     codes, distinct = pd.factorize(column)
     codes = codes if codes.flags.writeable else codes.copy()
@@ -101,11 +105,13 @@ def _factorize_pandas(column: Any) -> tuple[np.ndarray | None, Any]:
 
 
 @cache
-def _texts_end_at_nul() -> bool:
-    """Whether this version of pandas takes texts for one that differ behind a NUL alone."""
+def _odd_texts_are_one() -> bool:
+    """Whether this version of pandas takes texts for one that differ behind a NUL, or a lone surrogate, alone."""
     import pandas as pd
 
-    return len(pd.factorize(np.array(["", "\0"], dtype=object))[1]) == 1
+    return any(
+        len(pd.factorize(np.array(texts, dtype=object))[1]) == 1 for texts in (["", "\0"], ["\ud8001", "\ud8002"])
+    )
 
 
 def _is_compact(values: np.ndarray) -> bool:
@@ -151,6 +157,9 @@ def _factorize_arrow(column: Any) -> tuple[np.ndarray | None, Any]:
     import pyarrow.compute as pc
 
     _refuse_nested(pa.types.is_nested(column.type), column.type)
+    if isinstance(column.type, pa.BaseExtensionType):
+        # Such as UUIDs, which no function of pyarrow computes with.
+        return None, as_label_array(column.to_pylist())
     if pa.types.is_null(column.type) and len(column):
         raise LabelError("the value is missing (null)", 0)
     if column.null_count:

@@ -355,9 +355,7 @@ def to_frame(dataset: SequenceDataset, library: str = "pandas") -> Any:
         columns["source"] = dataset.source[rows]
     if library == "pandas":
         require_package("pandas", "to_frame", "frames")
-        import pandas as pd
-
-        frame = pd.DataFrame(columns)
+        frame = pandas_frame(columns)
         integers = [name for name in nullable if columns[name].dtype.kind == "i"]
         return frame.assign(**{name: _pandas_integers(columns[name], nullable[name]) for name in integers})
     if library == "polars":
@@ -366,6 +364,19 @@ def to_frame(dataset: SequenceDataset, library: str = "pandas") -> Any:
 
         return pl.DataFrame({name: polars_series(values, name, nullable.get(name)) for name, values in columns.items()})
     raise ValueError(f"library must be 'pandas' or 'polars'; got {library!r}.")
+
+
+def pandas_frame(columns: dict[str, Any]) -> Any:
+    """A pandas frame, whose texts are Python's own where pandas' cannot hold them, such as lone surrogates."""
+    import pandas as pd
+
+    try:
+        return pd.DataFrame(columns)
+    except UnicodeEncodeError:
+        return pd.DataFrame({
+            name: pd.Series(values, dtype=object) if getattr(values, "dtype", None) == object else values
+            for name, values in columns.items()
+        })  # fmt: skip
 
 
 def _pandas_integers(values: np.ndarray, missing: np.ndarray) -> Any:

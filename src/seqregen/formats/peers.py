@@ -12,6 +12,7 @@ from ..files import write_aside
 from ..optional import require_package
 from ..ragged import position_in_row, row_of_position
 from ..sequences import SequenceDataset
+from .frames import pandas_frame
 from .text import as_texts, finite_times, times_as_numbers, user_tokens
 
 __all__ = ["to_recbole", "to_rectools"]
@@ -124,11 +125,9 @@ def to_rectools(dataset: SequenceDataset) -> Any:
     (['user_id', 'item_id', 'weight', 'datetime'], ['tea', 'milk'])
     """
     require_package("pandas", "to_rectools", "frames")
-    import pandas as pd
-
     rows = row_of_position(dataset.offsets)
     weights = np.ones(dataset.n_interactions, dtype=np.float32) if dataset.weights is None else dataset.weights
-    return pd.DataFrame(
+    return pandas_frame(
         {
             "user_id": user_tokens(dataset)[rows],
             "item_id": dataset.vocabulary[dataset.items - 1],
