@@ -374,7 +374,7 @@ def pandas_frame(columns: dict[str, Any]) -> Any:
         return pd.DataFrame(columns)
     except UnicodeEncodeError:
         return pd.DataFrame({
-            name: pd.Series(values, dtype=object) if getattr(values, "dtype", None) == object else values
+            name: pd.Series(values, dtype=object) if np.asarray(values).dtype.kind == "O" else values
             for name, values in columns.items()
         })  # fmt: skip
 
