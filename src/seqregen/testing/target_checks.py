@@ -14,6 +14,7 @@ from .trial import Trial, small_rows
 
 __all__ = ["CHECKS", "check_target"]
 
+#: What :func:`check_target` checks, by name, in this order.
 CHECKS: dict[str, Callable[[Trial], str]] = {
     "parameters": outside_checks.check_parameters,
     "repeatable": outside_checks.check_repeatable,
