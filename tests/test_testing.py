@@ -181,6 +181,26 @@ class GlobalTorch(SASRec):
         return super().fit(X, y)
 
 
+class Ahead(nn.Module):
+    """A state that also reads the item four places later, where there is one."""
+
+    def __init__(self, n_items, width=8):
+        super().__init__()
+        self.items = nn.Embedding(n_items + 1, width, padding_idx=0)
+
+    def forward(self, codes):
+        vectors = self.items(codes)
+        later = nn.functional.pad(vectors, (0, 0, 0, 4))[:, 4:]
+        return (vectors + later) * (codes > 0)[..., None]
+
+
+class AheadInTraining(Ahead):
+    def forward(self, codes):
+        vectors = self.items(codes)
+        later = nn.functional.pad(vectors, (0, 0, 0, 1))[:, 1:]
+        return (vectors + later if self.training else vectors) * (codes > 0)[..., None]
+
+
 class GivesCodes(SASRec):
     def predict(self, X, k=10, exclude_history=True):
         labels = super().predict(X, k, exclude_history)
@@ -211,7 +231,11 @@ class Inflates(SASRec):
         (IgnoresWeights, "weights", "weights of positions are ignored: multiply"),
         (DividesByWeights, "weights", "divide by their number, not by their weights"),
         (MovesWithoutWeights, "weights", "items.weight moves although all weights are 0"),
-        (SeesTheFuture, "leaks", "changes with the item it is to predict, so the model learns to copy"),
+        (
+            SeesTheFuture,
+            "leaks",
+            "changes with the item it is to predict, or one behind it, so the model learns to copy",
+        ),
         (ChangesItself, "parameters", r"fit changes the parameters \['hidden_dim'\]"),
         (ReturnsNothing, "parameters", "fit must return self; it returned a NoneType"),
         (GoesOn, "refitting", "a second fit must start from scratch"),
@@ -225,6 +249,18 @@ class Inflates(SASRec):
 def test_broken_targets_fail(model, name, message):
     with pytest.raises(AssertionError, match=message):
         check_target(model(**TINY), n_items=12, skip=[other for other in CHECKS if other != name])
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Ahead, "TorchTarget: a state that is trained on changes with the item it is to predict, or one behind it"),
+        (AheadInTraining, "TorchTarget: in training, a state that is trained on changes with the item"),
+    ],
+)
+def test_modules_that_read_ahead(module, message):
+    with pytest.raises(AssertionError, match=message):
+        check_target(TorchTarget(module), n_items=12)
 
 
 def test_histories_of_one_item_are_checked_too():

@@ -19,6 +19,7 @@ __all__ = [
     "draw_seed",
     "remember_columns",
     "require_flag",
+    "with_parameter",
 ]
 
 
@@ -120,6 +121,14 @@ def remember_columns(owner: Any, X: Any) -> None:
         owner.n_features_in_ = X.shape[1]
     elif hasattr(owner, "n_features_in_"):
         del owner.n_features_in_
+
+
+def with_parameter(text: str, name: str, value: Any) -> str:
+    """The repr of an estimator, of which one parameter is shown even where it is the default."""
+    if f"{name}=" in text:
+        return text
+    front, _, back = text.partition("(")
+    return f"{front}({name}={value!r}{'' if back.startswith(')') else ', '}{back}"
 
 
 def _place(owner: Any, name: str) -> str:

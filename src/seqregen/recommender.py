@@ -120,7 +120,7 @@ class RegeneratedRecommender(MetaEstimatorMixin, BaseEstimator):
         if self.validation == "last_item":
             rows = hold_out_last(rows)
         regeneration, training_rows = _regenerate(self.regeneration, rows)
-        recommender = clone(self.recommender).fit(training_rows)
+        recommender = clone(self.recommender).fit(training_rows, None)
         remember_columns(self, X)
         self.regeneration_, self.recommender_ = regeneration, recommender
         return self
@@ -229,7 +229,7 @@ def _regenerate(regeneration: Any, rows: SequenceDataset) -> tuple[Any, Sequence
         )
     fitted = clone(regeneration)
     at_once = hasattr(fitted, "fit_transform")
-    regenerated = fitted.fit_transform(rows) if at_once else fitted.fit(rows).transform(rows)
+    regenerated = fitted.fit_transform(rows, None) if at_once else fitted.fit(rows, None).transform(rows)
     if not isinstance(regenerated, SequenceDataset):
         raise TypeError(
             f"regeneration must give a SequenceDataset, the given rows first; {type(regeneration).__name__} "

@@ -209,3 +209,10 @@ def test_what_is_written_comes_back(tmp_path, rows, timed):
     again = read_text(tmp_path / "data.txt")
     assert again.to_lists() == dataset.to_lists()
     assert list(map(str, again.users)) == users
+
+
+def test_parquet_under_another_name_is_said_to_be(tmp_path):
+    SequenceDataset.from_sequences([[1, 2]]).to_parquet(tmp_path / "data.parquet")
+    (tmp_path / "data.parquet").rename(tmp_path / "data.txt")
+    with pytest.raises(ValueError, match=r"data\.txt' is a Parquet file and no text"):
+        read_text(tmp_path / "data.txt")

@@ -145,7 +145,9 @@ def test_updates_that_never_come(tiny, mined, changes, epochs):
 def test_stopping_before_the_first_update(tiny, mined):
     personalizer = tiny(warmup_epochs=30, recommender__max_epochs=40, recommender__patience=1)
     personalizer.set_params(recommender__learning_rate=0.3)
-    with pytest.warns(UserWarning, match=r"learnt nothing.*stopped after \d+ epoch\(s\), before the first update"):
+    with pytest.warns(
+        UserWarning, match=r"learnt nothing.*ended after \d+ epoch\(s\), before the first update; lower warmup_epochs"
+    ):
         personalizer.fit(mined)
 
 

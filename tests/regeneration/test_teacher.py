@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
 from seqregen import (
@@ -287,3 +288,11 @@ def test_rows_of_one_item_teach_nothing(sasrec, rows):
         ValueError, match=r"TeacherRegenerator cannot learn from . sample.*at least one row of two items"
     ):
         taught(sasrec).fit(rows)
+
+
+def test_a_frozen_teacher_is_taken_as_it_is(sequences):
+    teacher = SASRec(embedding_dim=8, max_epochs=1, random_state=0).fit(sequences)
+    regenerator = TeacherRegenerator(FrozenEstimator(teacher), n_items=2, random_state=0)
+    rows = regenerator.fit_transform(sequences)
+    assert len(rows) > len(sequences)
+    assert regenerator.teacher_.estimator is teacher

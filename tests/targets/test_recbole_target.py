@@ -321,3 +321,23 @@ def test_scores_of_a_large_block_are_those_of_single_rows(held_out):
     batch = PaddedHistories(items, torch.full((600,), 6), torch.zeros(600, dtype=torch.int64))
     one = PaddedHistories(items[599:], batch.lengths[599:], batch.users[599:])
     torch.testing.assert_close(network.scores(batch)[599:], network.scores(one))
+
+
+def test_negatives_are_counted_over_all_positions_that_are_trained_on():
+    random = np.random.default_rng(0)
+    rows = [[*random.integers(0, 20, 20).tolist(), *random.integers(20, 40, 6).tolist()] for _ in range(50)]
+    X = SequenceDataset.from_sequences(rows)
+    model = make(max_length=5, loss="sampled_softmax", negative_sampling="in_batch")
+    trained = model._training_rows(X)
+    shares = np.bincount(X.items[trained.places], minlength=X.n_items + 1)[1:] / len(trained)
+    believed = model._objective(X).sampler.log_probabilities(torch.arange(X.n_items), torch.zeros(1)).exp()
+    np.testing.assert_allclose(believed, shares, rtol=1e-4)
+
+
+def test_other_users_are_another_run(held_out, tmp_path):
+    X, _ = held_out
+    X = X.replace(users=np.arange(len(X)) // 2)
+    others = X.replace(users=np.arange(len(X)) % 20)
+    make("FPMC", checkpoint_dir=tmp_path).fit(X)
+    again = make("FPMC", checkpoint_dir=tmp_path).fit(others)
+    np.testing.assert_array_equal(again.decision_function(X), make("FPMC").fit(others).decision_function(X))

@@ -116,6 +116,25 @@ def test_transformers_honour_weights(held_out):
         RecToolsTarget(models.EASEModel()).fit(weighted)
 
 
+def test_rows_that_weigh_nothing_are_left_out(held_out):
+    X, y = held_out
+    weights = np.ones(X.n_interactions, dtype=np.float32)
+    for row in range(0, len(X), 3):
+        weights[X.offsets[row] : X.offsets[row + 1]] = 0
+    target = RecToolsTarget(transformer(batch_size=1), random_state=0).fit(X.replace(weights=weights))
+    assert np.isfinite(target.score(X, y))
+    with pytest.raises(ValueError, match="every target weighs 0"):
+        RecToolsTarget(transformer()).fit(X.replace(weights=weights * 0))
+    with pytest.raises(ValueError, match="weights"):
+        RecToolsTarget(transformer()).fit(X.replace(weights=-weights))
+
+
+def test_weights_that_are_not_finite_are_no_model(held_out):
+    X, _ = held_out
+    with pytest.raises(FloatingPointError, match="SASRecModel has weights that are not finite"):
+        RecToolsTarget(transformer(lr=1e30), random_state=0).fit(X)
+
+
 def test_rows_stay_in_their_order_whatever_their_users_and_times(held_out):
     X, _ = held_out
     scores = RecToolsTarget(transformer(), random_state=0).fit(X).decision_function(X)

@@ -17,7 +17,7 @@ from seqregen import Origin, SequenceDataset
 from seqregen.metrics import ndcg_at_k, rank_targets
 from seqregen.model_selection import append_validation, hold_out_last, leave_one_out
 from seqregen.nn import PRECISIONS
-from seqregen.targets import base
+from seqregen.targets import SASRec, base
 from seqregen.training import LOSSES, TrainingPlan, next_item_rows
 
 
@@ -335,7 +335,7 @@ def test_runs_that_differ_do_not_share_a_checkpoint(tiny, sequences, tmp_path):
 
 
 def test_long_rows_train_on_their_last_items(tiny):
-    rows = [[step % 5 for step in range(40)] for _ in range(4)]
+    rows = [[step % 5 for step in range(39)] + [5] for _ in range(4)]
     cut = [row[-8:] for row in rows]
     assert next_item_rows(SequenceDataset.from_sequences(rows), 6).n_positions == 24
     # One item more is held out, and the last max_length + 1 of the rest are read.
@@ -359,3 +359,18 @@ def first_loss(tiny, rows: SequenceDataset) -> float:
     never_watched = rows.replace(validation=np.zeros(len(rows), dtype=np.int64))
     with pytest.warns(UserWarning, match="plateau"):
         return tiny(max_epochs=1).fit(never_watched).history_[0]["loss"]
+
+
+def test_validation_items_that_cannot_be_ranked_stop_nothing():
+    rows = [[start % 5, (start + 1) % 5, (start + 2) % 5] * 3 for start in range(40)]
+    model = SASRec(embedding_dim=8, max_epochs=300, patience=3, random_state=0)
+    with pytest.warns(UserWarning, match="or none outside its row's history, and stops on a plateau"):
+        model.fit(rows)
+    assert len(model.history_) < 100
+    assert "ndcg@20" not in model.history_[0]
+
+
+def test_the_loss_is_shown():
+    assert repr(SASRec()) == "SASRec(loss='sampled_softmax')"
+    assert repr(SASRec(n_layers=1)) == "SASRec(loss='sampled_softmax', n_layers=1)"
+    assert repr(SASRec(loss="bce")) == "SASRec(loss='bce')"

@@ -292,6 +292,8 @@ def _add_score(commands: Any) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="what 'seqregen train' wrote")
     _add_input(parser)
+    # Lists of values would swallow the files behind them.
+    parser.usage = "%(prog)s MODEL FILE [-k K [K ...]] [options]"
     parser.add_argument("-k", nargs="+", type=int, metavar="K", help="list lengths of the scores (default 10 20)")
     parser.add_argument("--keep-history", action="store_true", help="let items of the history compete")
     parser.add_argument(

@@ -10,6 +10,8 @@ from typing import Any
 
 __all__ = ["BYTE_ORDER_MARK", "FIRST_LINES", "first_rows", "layout_fault", "read_lines"]
 
+# What a Parquet file begins with.
+_PARQUET = b"PAR1"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # What a file is shows in its first lines.
 FIRST_LINES = 1000
@@ -34,11 +36,13 @@ def read_lines(path: str | os.PathLike) -> bytes:
     Raises
     ------
     ValueError
-        A line is no UTF-8 text, or holds a NUL, or a carriage return within.
+        The file is Parquet, a line is no UTF-8 text, or holds a NUL, or a carriage return within.
     """
     shown = os.fspath(path)
     with open(path, "rb") as file:
         content = file.read()
+    if content.startswith(_PARQUET):
+        raise ValueError(f"{shown!r} is a Parquet file and no text. Give it a name that ends with .parquet.")
     nul = content.find(0)
     if nul >= 0:
         raise ValueError(

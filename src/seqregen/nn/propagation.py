@@ -56,7 +56,9 @@ class _Propagation(torch.autograd.Function):
         total = table = table.detach().contiguous()
         for _ in range(n_layers):
             # Bags of embeddings are a sparse product, on a CPU three times as fast as torch's own.
-            total = functional.embedding_bag(neighbours, total, starts, mode="sum", per_sample_weights=weights)
+            total = functional.embedding_bag(
+                neighbours, total, starts, mode="sum", per_sample_weights=weights.to(total.dtype)
+            )
             total = total.add_(table)
         return total.mul_(1 / (n_layers + 1))
 

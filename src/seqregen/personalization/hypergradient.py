@@ -92,6 +92,7 @@ def implicit_gradient(
         raise ValueError(f"step must be above 0 and finite, or None to measure the curvature; got {step!r}.")
     if not 0 <= tolerance < math.inf:
         raise ValueError(f"tolerance must be at least 0 and finite; got {tolerance!r}.")
+    parameters, hyperparameters = list(parameters), list(hyperparameters)
     gradients = losses_gradient(dev_loss, parameters)
     return through_minimum(
         gradients, train_loss, parameters, hyperparameters, n_terms, step, scaled=scaled, tolerance=tolerance

@@ -295,7 +295,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
             check_real(self, name, 0)
         check_real(self, "held_out_share", 0, 1, open_low=True, open_high=True)
         named = isinstance(self.fixed, Collection) and not isinstance(self.fixed, str)
-        if self.fixed != "auto" and (not named or any(part not in _ORIGINS for part in self.fixed)):
+        if not self._fixes_by_default and (not named or any(part not in _ORIGINS for part in self.fixed)):
             raise ValueError(
                 f"DatasetPersonalizer: fixed must be 'auto' or a tuple of names out of {_ORIGINS}; got {self.fixed!r}."
             )
@@ -331,15 +331,19 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
 
     def _settings(self, data: SequenceDataset) -> PersonalizationSettings:
         values = {name: getattr(self, name) for name in PersonalizationSettings.__annotations__}
-        fixed = self._fixed_by_default(data) if self.fixed == "auto" else tuple(self.fixed)
+        fixed = self._fixed_by_default(data) if self._fixes_by_default else tuple(self.fixed)
         return PersonalizationSettings(**(values | {"fixed": fixed}))
+
+    @property
+    def _fixes_by_default(self) -> bool:
+        return isinstance(self.fixed, str) and self.fixed == "auto"
 
     @staticmethod
     def _fixed_by_default(data: SequenceDataset) -> tuple[str, ...]:
-        others = (data.origin != Origin.MINED) & (data.lengths > 1)
-        if others.any() and (data.origin == Origin.MINED).any():
+        origins = set(data.origin[data.lengths > 1].tolist())
+        if Origin.MINED in origins and len(origins) > 1:
             return ("mined",)
-        return ("original",) if data.n_original < len(data) else ()
+        return ("original",) if len(origins) > 1 else ()
 
     # Learning
 
@@ -399,7 +403,9 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
         if self.n_updates_ == 0 and self.optimize != "joint":
             what = f"all {self.n_skipped_} update(s) were skipped: their gradients were not finite or too large"
             if self.n_skipped_ == 0:
-                what = f"training stopped after {len(self.history_)} epoch(s), before the first update"
+                # Those of the refit, where there is one, are the epochs of the model that is kept.
+                epochs = getattr(self.recommender_, "refit_history_", None) or self.history_
+                what = f"training ended after {len(epochs)} epoch(s), before the first update; lower warmup_epochs"
             warnings.warn(
                 f"DatasetPersonalizer learnt nothing, and its weights mean nothing: {what}.",
                 UserWarning,

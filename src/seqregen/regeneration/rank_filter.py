@@ -124,7 +124,8 @@ class RankFilter(MetaEstimatorMixin, SequenceTransformer, BaseEstimator):
         warn_of_unrepeatable_runs(self)
         data, originals = with_originals(self, X)
         recommender = self._default_recommender() if self.recommender is None else clone(self.recommender)
-        recommender.fit(originals)
+        # Frozen estimators insist on a y.
+        recommender.fit(originals, None)
         remember_columns(self, X)
         self.recommender_ = recommender
         self.vocabulary_ = data.vocabulary

@@ -158,7 +158,8 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
             int(seed >> 1) for seed in np.random.SeedSequence(draw_seed(self.random_state)).generate_state(2)
         )
         teacher = self._default_teacher(training_seed) if self.teacher is None else clone(self.teacher)
-        teacher.fit(originals)
+        # Frozen estimators insist on a y.
+        teacher.fit(originals, None)
         remember_columns(self, X)
         self.teacher_, self.drawing_seed_ = teacher, drawing_seed
         self.vocabulary_ = data.vocabulary

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +12,18 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences, check_weights, require_two_items
 from ..model_selection import append_validation, hold_out_last
 from ..nn import PRECISIONS, computing_in, initialize, on_device, product, seeded_torch
-from ..parameters import check_choice, check_flag, check_integer, check_real, draw_seed, remember_columns
+from ..parameters import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_real,
+    draw_seed,
+    remember_columns,
+    with_parameter,
+)
 from ..sequences import SequenceDataset
 from ..training import (
     LOSSES,
@@ -38,7 +44,7 @@ from ..training import (
 from ..training.batches import history_batches
 from ..training.checkpoints import checkpoint_of, warn_of_unrepeatable_runs
 from ..training.run_parameters import check_run_parameters
-from .encoding import last_states_of, validation_measure
+from .encoding import has_reachable_targets, last_states_of, validation_measure, warn_of_plateau
 from .network import NextItemNetwork
 from .onnx_export import export_onnx
 from .ranker import ROWS_AT_ONCE, Ranker, ScoreBlock
@@ -205,6 +211,10 @@ class SequentialRecommender(Ranker):
         """
         return self._fit(X)
 
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        # Results hang on the loss more than on all else: it is shown where it is the default, too.
+        return with_parameter(super().__repr__(N_CHAR_MAX), "loss", self.loss)
+
     def _fit(self, X: Any, companion: Companion | None = None) -> SequentialRecommender:
         """Train, alone or with something that takes part."""
         self._check_parameters()
@@ -314,8 +324,12 @@ class SequentialRecommender(Ranker):
             self.loss,
             training.n_items,
             self._n_negatives(),
-            negatives=negative_sampler(self._negative_sampling(), training, self.max_length),
+            negatives=negative_sampler(self._negative_sampling(), training, self._targets_a_row(training)),
         )
+
+    def _targets_a_row(self, training: SequenceDataset) -> int:
+        """Most targets of a row that are trained on: its last ones."""
+        return self.max_length
 
     def _negative_sampling(self) -> str:
         if self.negative_sampling != "auto":
@@ -333,15 +347,9 @@ class SequentialRecommender(Ranker):
         originals = data.originals()
         if originals.validation is not None:
             watched = originals[(originals.validation > 0) & (originals.lengths > 0)]
-            if len(watched):
+            if has_reachable_targets(watched):
                 return data, watched
-        warnings.warn(
-            f"{type(self).__name__} has no validation item to stop on and stops on a plateau of the training loss. "
-            "Better: leave_one_out(sequences, validation=True) before regenerating, or RegeneratedRecommender, "
-            "which holds each row's last item out by itself.",
-            UserWarning,
-            stacklevel=stacklevel_of_caller(),
-        )
+        warn_of_plateau(type(self).__name__)
         return data, None
 
     def _batch_loss(
@@ -380,20 +388,19 @@ class SequentialRecommender(Ranker):
             if name not in ("checkpoint_dir", "verbose", "device", "random_state", "refit")
         }
 
+    def _run_columns(self, training: SequenceDataset) -> list[np.ndarray]:
+        """What decides it of the data."""
+        columns = (training.items, training.offsets, training.origin, training.weights, training.validation)
+        return [column for column in columns if column is not None]
+
     def _plan(self, task: TrainingTask, stop: StopRule | None, companion: Companion | None) -> TrainingPlan:
         checkpoint, training = None, task.training
         if self.checkpoint_dir is not None:
-            settings = self._run_settings(task.network) | {
-                "seed": task.seed,
-                "n_items": training.n_items,
-                "max_epochs": task.n_epochs,
-                "stops": stop is not None,
-            }
+            settings = self._run_settings(task.network) | {"seed": task.seed, "n_items": training.n_items}
+            settings |= {"max_epochs": task.n_epochs, "stops": stop is not None}
             if companion is not None:
                 settings["companion"] = companion.settings()
-            columns = [training.items, training.offsets, training.origin]
-            columns += [column for column in (training.weights, training.validation) if column is not None]
-            checkpoint = checkpoint_of(self, task.network, settings, *columns)
+            checkpoint = checkpoint_of(self, task.network, settings, *self._run_columns(training))
         return TrainingPlan(
             max_epochs=task.n_epochs,
             learning_rate=self.learning_rate,

@@ -268,7 +268,8 @@ class _Run:
             betas=plan.betas,
             eps=plan.epsilon,
             weight_decay=plan.weight_decay,
-            fused=device.type in ("cpu", "cuda"),
+            # The fused step knows real numbers alone.
+            fused=device.type in ("cpu", "cuda") and not any(map(torch.is_complex, self.parameters)),
         )
         self.average = WeightAverage(self.parameters, plan.average_decay) if plan.average_decay else None
         self.result = TrainingResult()

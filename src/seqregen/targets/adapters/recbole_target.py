@@ -196,6 +196,13 @@ class RecBoleTarget(SequentialRecommender):
     def _training_rows(self, training: SequenceDataset) -> Any:
         return PrefixPlaces.of(training, user_codes(training, known_users(training)), self.max_length)
 
+    def _targets_a_row(self, training: SequenceDataset) -> int:
+        # Every position is trained on, each with the history before it.
+        return int(training.lengths.max())
+
+    def _run_columns(self, training: SequenceDataset) -> list[np.ndarray]:
+        return [*super()._run_columns(training), user_codes(training, known_users(training))]
+
     def _objective(self, training: SequenceDataset) -> Any:
         return None if self.loss == "library" else super()._objective(training)
 

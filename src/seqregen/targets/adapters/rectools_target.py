@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from ...callers import stacklevel_of_caller
-from ...inputs import check_sequences, require_two_items
+from ...inputs import check_sequences, check_weights, require_two_items
 from ...parameters import draw_seed, remember_columns
+from ...ragged import row_of_position
 from ...sequences import SequenceDataset
+from ...training.loop import TrainingDivergedError
 from ..ranker import Ranker, ScoreBlock
 from .foreign_randomness import seeded_everywhere
 from .rectools_scores import FromHistories, FromSessions, RecToolsScores
@@ -147,6 +149,7 @@ class RecToolsTarget(Ranker):
         """
         scores = _scores_of(self.model)
         data = check_sequences(X, require_items=True)
+        check_weights(data)
         require_two_items(self, data, X)
         if scores is FromHistories and data.weights is not None and np.any(data.weights != 1):
             warnings.warn(
@@ -160,8 +163,10 @@ class RecToolsTarget(Ranker):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with quiet_libraries(), seeded_everywhere(draw_seed(self.random_state), device):
             # Rows are rows here: another order of times, or two rows of one user, must not mix them.
-            dataset = Dataset.construct(data.replace(users=None, timestamps=None).to_rectools())
+            rows = data.replace(users=None, timestamps=None)
+            dataset = Dataset.construct((rows if scores is FromHistories else _weighing(rows)).to_rectools())
             model = _fresh(self.model).fit(dataset)
+        _require_finite(model)
         self.scores_ = scores.of(model, dataset, data.vocabulary)
         self.model_ = model
         remember_columns(self, X)
@@ -255,6 +260,27 @@ def _scores_of(model: Any) -> type[RecToolsScores]:
         f"RecTools' {name} cannot rank after any history: it learns a vector a user, or reads more than items. "
         f"RecToolsTarget takes RecTools' transformers (SASRecModel, BERT4RecModel), {', '.join(_FROM_HISTORIES)}."
     )
+
+
+def _weighing(rows: SequenceDataset) -> SequenceDataset:
+    """Rows without those whose targets all weigh nothing: RecTools divides by the number of others in a batch."""
+    if rows.weights is None:
+        return rows
+    weighs = rows.weights > 0
+    weighs[rows.offsets[:-1][rows.lengths > 0]] = False
+    held = np.bincount(row_of_position(rows.offsets)[weighs], minlength=len(rows)) > 0
+    if not held.any():
+        raise ValueError("RecToolsTarget: every target weighs 0, so there is nothing to learn from.")
+    return rows[held]
+
+
+def _require_finite(model: Any) -> None:
+    network = getattr(model, "lightning_model", None)
+    if network is not None and not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
+        raise TrainingDivergedError(
+            f"RecTools' {type(model).__name__} has weights that are not finite after its training: its loss became NaN "
+            "or infinite. Lower its learning rate, or choose another loss."
+        )
 
 
 def _fresh(model: Any) -> Any:
