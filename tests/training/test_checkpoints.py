@@ -85,7 +85,7 @@ def model_of_ones_own(factor):
 
 def test_code_of_ones_own_tells_runs_apart(tmp_path):
     settings = {"max_epochs": 2, "random_state": 0, "checkpoint_dir": tmp_path}
-    rows = [[1, 2, 3, 1, 2], [2, 3, 1, 2], [3, 1, 2, 3]]
+    rows = [[1, 2, 3, 1, 4], [2, 3, 1, 4], [3, 1, 2, 4]]
     model_of_ones_own(1.0)(**settings).fit(rows)
     edited = model_of_ones_own(-3.0)(**settings).fit(rows)
     fresh = model_of_ones_own(-3.0)(**(settings | {"checkpoint_dir": None})).fit(rows)
