@@ -212,6 +212,8 @@ def _add_regenerate(commands: Any) -> None:
         help="leave added rows away whose last item a SASRec, trained on the original rows, does not rank among its "
         "first N (default: none are; 100 looked better than all rows, within chance)",
     )
+    # Lists of values would swallow the file behind them.
+    parser.usage = "%(prog)s FILE -o OUT [options]"
     _add_regeneration(parser)
     parser.add_argument(
         "--reference", action="store_true", help="the published script's behaviour where it differs from the paper"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import norm, t
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from sklearn.utils import check_random_state
 
 from .ranking import check_cutoff, check_ranks, metric_of_each_row
@@ -137,9 +137,9 @@ def paired_bootstrap(
     tail = (1 - confidence) / 2
     if seed_deviation:
         scale = seed_deviation * np.sqrt(1 / n_seeds_a + 1 / n_seeds_b)
-        errors = norm(scale=scale) if seed_freedom is None else t(seed_freedom, scale=scale)
-        low, high = (_quantile_with_errors(resampled, errors, share) for share in (tail, 1 - tail))
-        one_sided = min(errors.cdf(-resampled).mean(), errors.sf(-resampled).mean())
+        low, high = (_quantile_with_errors(resampled, scale, seed_freedom, share) for share in (tail, 1 - tail))
+        # Errors are symmetric: above a difference lies what lies below its negative.
+        one_sided = min(_share_below(side * resampled / scale, seed_freedom) for side in (-1, 1))
     else:
         low, high = np.quantile(resampled, [tail, 1 - tail])
         # One is added so that a finite number of resamples never claims certainty.
@@ -185,10 +185,17 @@ def _resampled_means(values: np.ndarray, n_resamples: int, random: np.random.Ran
     return means / len(values)
 
 
-def _quantile_with_errors(means: np.ndarray, errors: Any, share: float) -> float:
+def _share_below(errors: np.ndarray, freedom: float | None) -> float:
+    """How probable it is that a standard error, normal or Student's, is below one of these, drawn at random."""
+    return float(np.mean(ndtr(errors) if freedom is None else stdtr(freedom, errors)))
+
+
+def _quantile_with_errors(means: np.ndarray, scale: float, freedom: float | None, share: float) -> float:
     """Where so large a share of the sums of one of the means and an error lies below."""
-    error = errors.ppf(share)
+    error = scale * float(ndtri(share) if freedom is None else stdtrit(freedom, share))
     # It lies between those of the lowest and the highest mean; one is added, as both are the same where all means are.
     return brentq(
-        lambda value: errors.cdf(value - means).mean() - share, means.min() + error - 1, means.max() + error + 1
+        lambda value: _share_below((value - means) / scale, freedom) - share,
+        means.min() + error - 1,
+        means.max() + error + 1,
     )

@@ -201,14 +201,15 @@ def _stand_in_order(
     # Items, without the start and the end of a row.
     places = np.flatnonzero(sources.tokens < n_items)
     keys = row_of_position(sources.offsets)[places] * width + sources.tokens[places]
-    keys = np.sort(keys * span + position_in_row(sources.offsets)[places])
+    # Behind the last one stands one that no pattern asks for.
+    keys = np.append(np.sort(keys * span + position_in_row(sources.offsets)[places]), np.iinfo(np.int64).max)
     lengths = np.diff(offsets)
     stands = np.ones(len(rows), dtype=bool)
     last = np.zeros(len(rows), dtype=np.int64)
     for step in range(int(lengths.max(initial=0))):
         pairs = np.flatnonzero(stands & (lengths > step))
         asked = (rows[pairs] * width + tokens[offsets[pairs] + step]) * span
-        nearest = np.append(keys, np.iinfo(np.int64).max)[np.searchsorted(keys, asked + last[pairs])]
+        nearest = keys[np.searchsorted(keys, asked + last[pairs])]
         stands[pairs] = nearest < asked + span
         last[pairs] = nearest - asked + 1
     return stands
