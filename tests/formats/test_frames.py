@@ -525,6 +525,8 @@ def test_extension_types_of_arrow_are_labels(tmp_path):
 def test_a_column_of_origins_of_ones_own_is_left_alone():
     frame = pd.DataFrame({"row": [1, 2], "user": [1, 2], "item": [3, 4], "position": [0, 0], "origin": ["web", "shop"]})
     assert SequenceDataset.from_frame(frame).to_lists() == [[3], [4]]
+    lists = pd.DataFrame({"items": [[3], [4]], "origin": ["web", "shop"], "source": ["a", "b"]})
+    assert check_sequences(lists).to_lists() == [[3], [4]]
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])

@@ -247,7 +247,8 @@ def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
     if "user" in names and "item" in names:
         return from_frame(frame, name=name)
     lists = _list_columns(frame, names)
-    if "items" in lists and {"origin", "source"} <= set(names) and _column_values(frame, "origin").any():
+    written = "items" in lists and {"origin", "source"} <= set(names)
+    if written and np.isin(_column_values(frame, "origin"), (Origin.MINED, Origin.REGENERATED)).any():
         raise ValueError(
             f"{name} has the columns that to_parquet writes, without what it notes of them: another program wrote them "
             "anew, and rows that were added would pass for original ones. Change the dataset, and write that with "
