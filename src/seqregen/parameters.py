@@ -11,6 +11,7 @@ import numpy as np
 __all__ = [
     "check_choice",
     "check_flag",
+    "check_heads",
     "check_integer",
     "check_jobs",
     "check_parts",
@@ -52,6 +53,12 @@ def check_real(
         raise ValueError(
             f"{_place(owner, name)} must be a number in {low}{minimum:g}, {maximum:g}{high}; got {value!r}."
         )
+
+
+def check_heads(owner: Any) -> None:
+    """Refuse an ``embedding_dim`` that cannot be cut into ``n_heads`` of one size; both are positive integers."""
+    if owner.embedding_dim % owner.n_heads:
+        raise ValueError(f"{_place(owner, 'n_heads')}={owner.n_heads} must divide embedding_dim={owner.embedding_dim}.")
 
 
 def check_choice(owner: Any, name: str, choices: Iterable) -> None:

@@ -275,6 +275,12 @@ def test_bad_parameters_are_named_in_fit(parameters, message, method):
         getattr(miner, method)(SEQUENCES)
 
 
+def test_a_bad_parameter_that_is_set_behind_fit_is_named_in_transform():
+    miner = PatternMiner().fit(SEQUENCES).set_params(pair_length=-1)
+    with pytest.raises(ValueError, match="PatternMiner: pair_length must be an integer >= 2 or None; got -1"):
+        miner.transform(SEQUENCES)
+
+
 @pytest.mark.parametrize("match", ["anywhere", "window"])
 @pytest.mark.parametrize("span", [sys.maxsize, 10**30])
 def test_spans_longer_than_any_row_reach_as_far_as_rows_do(random_rows, match, span):

@@ -100,3 +100,10 @@ def test_parameters_are_checked_by_name(sasrec, sequences, name, value):
 def test_what_cannot_rank_is_named(sequences, recommender):
     with pytest.raises(TypeError, match="RankFilter: recommender must be a recommender, an instance that has rank"):
         RankFilter(recommender).fit(sequences)
+
+
+@pytest.mark.parametrize(("name", "value"), [("highest_rank", "all"), ("exclude_history", 2)])
+def test_parameters_are_checked_before_rows_are_ranked(sasrec, mined, name, value):
+    fitted = RankFilter(sasrec).fit(mined).set_params(**{name: value})
+    with pytest.raises(ValueError, match=f"RankFilter: {name} must be"):
+        fitted.transform(mined)

@@ -614,3 +614,27 @@ def shuffled_table(pairs):
     items = [pairs.pattern_items[start:stop] for start, stop in pairwise(pairs.pattern_offsets)][::-1]
     offsets = np.cumsum([0, *map(len, items)])
     return PatternPairs(pairs.offsets, last - pairs.patterns, np.concatenate(items), offsets)
+
+
+def test_what_is_set_behind_fit_does_not_undo_what_was_learnt(tiny, mined):
+    fitted = tiny().fit(mined)
+    expected = fitted.transform(mined)
+    assert fitted.set_params(n_memories=7, embedding_dim=12, n_heads=3).transform(mined) == expected
+    assert len(fitted.report_.kept_by_memory) == 3
+    with pytest.raises(ValueError, match=r"max_source_length=90 and max_length=6 need more positions .* fit again"):
+        fitted.set_params(max_source_length=90).transform(mined)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"generative_rate": 2}, {"max_length": -1}, {"include": "all"}, {"restrictive_prefix": 0.5}]
+)
+def test_parameters_of_transform_that_are_set_behind_fit_are_checked(tiny, mined, changes):
+    fitted = tiny().fit(mined).set_params(**changes)
+    with pytest.raises(ValueError, match=f"DatasetRegenerator: {next(iter(changes))} must be"):
+        fitted.transform(mined)
+
+
+def test_a_regenerator_of_a_device_that_is_absent_transforms(tiny, mined):
+    fitted = tiny().fit(mined)
+    expected = fitted.transform(mined)
+    assert fitted.set_params(device="cuda:99").transform(mined) == expected

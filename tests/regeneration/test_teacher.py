@@ -223,6 +223,9 @@ def test_what_was_drawn_can_be_weighed(sasrec, sequences):
 def test_parameters_are_checked_by_name(sasrec, sequences, name, value):
     with pytest.raises(ValueError, match=f"TeacherRegenerator: {name} must be"):
         taught(sasrec, **{name: value}).fit(sequences)
+    fitted = taught(sasrec).fit(sequences)
+    with pytest.raises(ValueError, match=f"TeacherRegenerator: {name} must be"):
+        fitted.set_params(**{name: value}).transform(sequences)
 
 
 @pytest.mark.parametrize("teacher", [PatternMiner(), "SASRec", SASRec])

@@ -255,6 +255,22 @@ def checked_estimators() -> list:
     ]
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        estimator
+        for estimator in checked_estimators()
+        if hasattr(estimator, "max_length") and hasattr(estimator, "predict")
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+@pytest.mark.parametrize("max_length", [-1, 2, 60])
+def test_a_length_that_is_set_behind_fit_is_not_the_one_that_was_learnt(estimator, max_length, sequences):
+    fitted = clone(estimator).fit(sequences)
+    expected = fitted.encode(sequences)
+    np.testing.assert_array_equal(fitted.set_params(max_length=max_length).encode(sequences), expected)
+
+
 def expected_failures(estimator) -> dict[str, str]:
     if isinstance(estimator, TorchTarget):
         return TORCH_FAILURES

@@ -219,6 +219,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
             ``X`` is no collection of sequences.
         """
         check_is_fitted(self)
+        self._check_parameters()
         return self._annotate(check_sequences(X, vocabulary=self.vocabulary_), None)
 
     def to_frame(self) -> Any:

@@ -446,7 +446,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
         return data.replace(weights=self._weights(data))
 
     def _weights(self, data: SequenceDataset) -> np.ndarray:
-        weights = position_weights(self.recommender_.network_, self.weighting_, data, self.recommender_.max_length)
+        weights = position_weights(self.recommender_.network_, self.weighting_, data, self.recommender_.max_length_)
         fixed = np.isin(data.origin, [Origin[name.upper()] for name in self.fixed_])
         weights[np.repeat(fixed, data.lengths)] = 1
         return weights if data.weights is None else weights * data.weights

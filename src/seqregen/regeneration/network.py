@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..nn import DecoderLayer, Dropout, EncoderLayer, Linear, look_up, on_device
+from ..nn import DecoderLayer, Dropout, EncoderLayer, Linear, initialize, look_up, on_device, seeded_torch
 from .pair_batches import PairBatch
 
 __all__ = ["RegeneratorNetwork", "RegeneratorSettings"]
@@ -69,6 +70,15 @@ class RegeneratorNetwork(nn.Module):
         # Tokens that a free step may choose; the start is never said.
         self.is_sayable: Tensor
         self.register_buffer("is_sayable", torch.arange(settings.n_items + 2) != settings.n_items, persistent=False)
+
+    @classmethod
+    def drawn(cls, settings: RegeneratorSettings, seed: int) -> Self:
+        """A network on the CPU with first weights that are fixed by a seed."""
+        # Layers of torch draw weights from its global generator as they are made.
+        with seeded_torch(seed, torch.device("cpu")):
+            network = cls(settings)
+        initialize(network, torch.Generator().manual_seed(seed))
+        return network
 
     @property
     def temperature(self) -> Tensor:

@@ -14,7 +14,7 @@ from ..nn import GatheredArray, RaggedGroups, group_rows, on_device
 from ..pairs import PatternPairs
 from ..ragged import offsets_from_lengths, position_in_row, row_of_position, take_positions
 
-__all__ = ["PairBatch", "PairTable", "SourceRows", "source_rows"]
+__all__ = ["PairBatch", "PairTable", "SourceRows", "n_positions", "source_rows"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class SourceRows:
     @cached_property
     def gathered_candidates(self) -> GatheredArray:
         return GatheredArray(self.is_candidate)
+
+
+def n_positions(max_source_length: int, max_length: int) -> int:
+    """Positions that sources and rows of at most so many items take, with start and end around them."""
+    return max(max_source_length, max_length + 1) + 2
 
 
 def source_rows(items: np.ndarray, offsets: np.ndarray, n_items: int, max_length: int) -> SourceRows:

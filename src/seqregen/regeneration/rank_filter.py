@@ -93,9 +93,13 @@ class RankFilter(MetaEstimatorMixin, SequenceTransformer, BaseEstimator):
         self.checkpoint_dir = checkpoint_dir
         self.verbose = verbose
 
-    def _check_parameters(self) -> None:
+    def _check_filter_parameters(self) -> None:
+        """Those that ``transform`` reads."""
         check_integer(self, "highest_rank", 1)
         check_flag(self, "exclude_history")
+
+    def _check_parameters(self) -> None:
+        self._check_filter_parameters()
         check_run_parameters(self)
         check_is_ranker(self, "recommender", "rank")
 
@@ -155,6 +159,7 @@ class RankFilter(MetaEstimatorMixin, SequenceTransformer, BaseEstimator):
             teach nothing, stay.
         """
         check_is_fitted(self, "recommender_")
+        self._check_filter_parameters()
         data = check_sequences(X, vocabulary=self.vocabulary_)
         numbers = np.flatnonzero((data.origin != Origin.ORIGINAL) & (data.lengths > 1))
         if len(numbers) == 0:

@@ -14,10 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences
 from ..mining import PatternMiner
-from ..nn import initialize, seeded_torch
 from ..parameters import (
     check_choice,
     check_flag,
+    check_heads,
     check_integer,
     check_jobs,
     check_parts,
@@ -34,7 +34,7 @@ from .decoding import Decoded, DecodingSettings, decode
 from .gate import gate_mixture, gate_use
 from .network import RegeneratorNetwork, RegeneratorSettings, entropy
 from .originals import with_mined_rows
-from .pair_batches import PairTable, SourceRows, source_rows
+from .pair_batches import PairTable, SourceRows, n_positions, source_rows
 from .patterns import distinct_patterns, first_occurrences, share_of_new
 from .pretraining import check_vectors, pairs_of, pretrained_vectors
 from .report import RegenerationReport, check_has_originals, why_no_pairs
@@ -43,8 +43,6 @@ from .schedules import SCHEDULES, schedule_of
 __all__ = ["DatasetRegenerator"]
 
 _PARTS = ("original", "mined", "regenerated")
-# Start and end stand around every sequence.
-_MARKS = 2
 
 
 class DatasetRegenerator(SequenceTransformer, BaseEstimator):
@@ -305,23 +303,27 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
         miner = clone(self.miner) if self.miner is not None else PatternMiner(n_jobs=self.n_jobs)
         return miner.set_params(random_state=seed) if miner.random_state is None else miner
 
+    def _check_decoding_parameters(self) -> None:
+        """Those that ``transform`` reads."""
+        for name, least in (("max_source_length", 1), ("max_length", 2), ("restrictive_prefix", 0)):
+            check_integer(self, name, least)
+        check_real(self, "generative_rate", 0, 1)
+        check_flag(self, "deduplicate")
+        check_jobs(self)
+        check_parts(self, "include", _PARTS)
+
     def _check_parameters(self) -> None:
+        self._check_decoding_parameters()
         for name in ("n_memories", "embedding_dim", "n_layers", "n_heads", "hidden_dim", "max_epochs", "batch_size"):
             check_integer(self, name, 1)
-        check_integer(self, "max_source_length", 1)
-        check_integer(self, "max_length", 2)
-        check_integer(self, "restrictive_prefix", 0)
-        check_real(self, "generative_rate", 0, 1)
         check_real(self, "dropout", 0, 1, open_high=True)
         check_real(self, "learning_rate", 0, open_low=True)
         for name in ("gate_temperature", "gate_temperature_decay", "gate_temperature_floor"):
             check_real(self, name, 0, open_low=True)
         for name in ("gate_entropy_weight", "gate_balance_weight"):
             check_real(self, name, 0)
-        check_flag(self, "deduplicate")
         check_run_parameters(self)
         check_choice(self, "schedule", SCHEDULES)
-        check_jobs(self)
         check_choice(self, "batch_by", ("source", "pair"))
         check_choice(self, "candidates", ("source", "all"))
         check_choice(self, "encoder_mask", ("bidirectional", "causal", "published"))
@@ -332,22 +334,15 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
             raise ValueError(f"item_embeddings must be 'pretrain', an array or None; got {given!r}.")
         if self.miner is not None and not isinstance(self.miner, PatternMiner):
             raise TypeError(f"DatasetRegenerator: miner must be a PatternMiner or None; got {self.miner!r}.")
-        if self.embedding_dim % self.n_heads:
-            raise ValueError(
-                f"DatasetRegenerator: n_heads={self.n_heads} must divide embedding_dim={self.embedding_dim}."
-            )
-        check_parts(self, "include", _PARTS)
+        check_heads(self)
 
     def _sources(self, originals: SequenceDataset) -> SourceRows:
         return source_rows(originals.items, originals.offsets, originals.n_items, self.max_source_length)
 
     def _make_network(self, data: SequenceDataset, seed: int) -> RegeneratorNetwork:
         settings = {name: getattr(self, name) for name in RegeneratorSettings.__annotations__ if hasattr(self, name)}
-        positions = max(self.max_source_length, self.max_length + 1) + _MARKS
-        # Layers of torch draw weights from its global generator as they are made.
-        with seeded_torch(seed, torch.device("cpu")):
-            network = RegeneratorNetwork(RegeneratorSettings(n_items=data.n_items, max_positions=positions, **settings))
-        initialize(network, torch.Generator().manual_seed(seed))
+        settings |= {"n_items": data.n_items, "max_positions": n_positions(self.max_source_length, self.max_length)}
+        network = RegeneratorNetwork.drawn(RegeneratorSettings(**settings), seed)
         occurs = np.bincount(data.originals().items, minlength=data.n_items + 1)[1:] > 0
         # An item that is in the catalogue but in no row, say because it was held out, is nothing to be said.
         network.is_sayable[: data.n_items] = torch.from_numpy(occurs)
@@ -432,6 +427,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
             The original rows, the mined ones, and the regenerated ones, of those as many origins as ``include`` names.
         """
         check_is_fitted(self, "history_")
+        self._check_decoding_parameters()
         rows = with_mined_rows(check_sequences(X, vocabulary=self.vocabulary_), self.miner_, self.patterns_)
         regenerated, source, memory = self._regenerate(rows)
         if len(source):
@@ -452,6 +448,11 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
         nothing = Decoded(np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int16))
         decoded, kept = nothing, np.zeros(0, dtype=np.int64)
         if self.network_ is not None:
+            if n_positions(self.max_source_length, self.max_length) > self.network_.settings.max_positions:
+                raise ValueError(
+                    f"DatasetRegenerator: max_source_length={self.max_source_length} and max_length={self.max_length} "
+                    "need more positions than the network of the last fit has; fit again."
+                )
             settings = DecodingSettings(
                 self.generative_rate, self.restrictive_prefix, self.max_length, self.decoding_seed_
             )
@@ -464,7 +465,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
         if self.deduplicate and n_long:
             first = first_occurrences(rows.items, rows.offsets)
             kept, rows = kept[first], rows.take(first)
-        source, memory = np.divmod(kept, self.n_memories)
+        source, memory = np.divmod(kept, len(self.memory_use_))
         self.report_ = self._report(rows_before, decoded, n_long, rows, memory)
         return rows, source, memory.astype(np.int16)
 
@@ -483,7 +484,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
             too_short=n_decodes - n_long,
             duplicates=n_long - kept,
             kept=kept,
-            kept_by_memory=tuple(np.bincount(memory, minlength=self.n_memories).tolist()),
+            kept_by_memory=tuple(np.bincount(memory, minlength=len(self.memory_use_)).tolist()),
             mean_length=len(rows.items) / max(kept, 1),
             memory_use=tuple(np.asarray(self.memory_use_).tolist()),
             gate_entropy=self.gate_entropy_,

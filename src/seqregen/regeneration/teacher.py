@@ -121,12 +121,16 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
         self.checkpoint_dir = checkpoint_dir
         self.verbose = verbose
 
-    def _check_parameters(self) -> None:
+    def _check_drawing_parameters(self) -> None:
+        """Those that ``transform`` reads."""
         check_integer(self, "n_items", 1)
         check_integer(self, "n_copies", 1)
         check_real(self, "temperature", 0, open_low=True)
         check_real(self, "weight", 0)
         check_flag(self, "exclude_history")
+
+    def _check_parameters(self) -> None:
+        self._check_drawing_parameters()
         check_run_parameters(self)
         check_is_ranker(self, "teacher", "score_blocks")
 
@@ -197,6 +201,7 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
             A weight that X has is negative or not finite.
         """
         check_is_fitted(self, "teacher_")
+        self._check_drawing_parameters()
         data = check_sequences(X, vocabulary=self.vocabulary_)
         check_weights(data)
         originals = data.originals()

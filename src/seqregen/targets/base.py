@@ -114,6 +114,8 @@ class SequentialRecommender(Ranker):
         The trained network.
     item_counts_ : int64 ndarray of shape (n_items,)
         How often each item stands in the rows trained on.
+    max_length_ : int
+        Items of a history that the network reads.
     """
 
     # What the parameter ``loss`` can be.
@@ -236,7 +238,7 @@ class SequentialRecommender(Ranker):
         remember_columns(self, X)
         self.vocabulary_ = data.vocabulary
         self.item_counts_ = np.bincount(training.items, minlength=data.n_items + 1)[1:]
-        self.network_ = network
+        self.network_, self.max_length_ = network, self.max_length
         self.history_, self.best_epoch_ = result.history, result.best_epoch
         # A former fit may have had one.
         self.__dict__.pop("refit_history_", None)
@@ -431,7 +433,7 @@ class SequentialRecommender(Ranker):
 
     def _states(self, histories: SequenceDataset) -> Tensor:
         device = next(self.network_.parameters()).device
-        batches = history_batches(histories, self.max_length, ROWS_AT_ONCE, device)
+        batches = history_batches(histories, self.max_length_, ROWS_AT_ONCE, device)
         return last_states_of(self.network_, batches, len(histories))
 
     def _popularity(self) -> np.ndarray:
@@ -479,7 +481,7 @@ class SequentialRecommender(Ranker):
         export_onnx(
             self.network_,
             path,
-            max_length=self.max_length,
+            max_length=self.max_length_,
             popularity=self._popularity(),
             vocabulary=self.vocabulary_,
             name=type(self).__name__,

@@ -189,7 +189,7 @@ class CL4SRec(SASRec):
 
     Attributes
     ----------
-    vocabulary_, history_, best_epoch_, refit_history_, network_, item_counts_
+    vocabulary_, history_, best_epoch_, refit_history_, network_, item_counts_, max_length_
         See :class:`SequentialRecommender`.
 
     Notes

@@ -232,7 +232,7 @@ class FMLP(PublishedModel):
 
     Attributes
     ----------
-    vocabulary_, history_, best_epoch_, refit_history_, network_, item_counts_
+    vocabulary_, history_, best_epoch_, refit_history_, network_, item_counts_, max_length_
         See :class:`SequentialRecommender`.
 
     Examples

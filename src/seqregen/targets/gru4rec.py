@@ -108,7 +108,7 @@ class GRU4Rec(PublishedModel):
 
     Attributes
     ----------
-    vocabulary_, history_, best_epoch_, refit_history_, network_, item_counts_
+    vocabulary_, history_, best_epoch_, refit_history_, network_, item_counts_, max_length_
         See :class:`SequentialRecommender`.
 
     Examples

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..nn import Dropout, EncoderLayer, Slots, look_up
 from ..nn.padded import padded_encoder_layer
-from ..parameters import check_integer, check_real
+from ..parameters import check_heads, check_integer, check_real
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch
 from .network import NextItemNetwork
@@ -124,7 +124,7 @@ class SASRec(PublishedModel):
 
     Attributes
     ----------
-    vocabulary_, history_, best_epoch_, refit_history_, network_, item_counts_
+    vocabulary_, history_, best_epoch_, refit_history_, network_, item_counts_, max_length_
         See :class:`SequentialRecommender`.
 
     Examples
@@ -191,9 +191,7 @@ class SASRec(PublishedModel):
         for name in ("embedding_dim", "n_layers", "n_heads", "hidden_dim"):
             check_integer(self, name, 1)
         check_real(self, "dropout", 0, 1, open_high=True)
-        if self.embedding_dim % self.n_heads:
-            name = type(self).__name__
-            raise ValueError(f"{name}: n_heads={self.n_heads} must divide embedding_dim={self.embedding_dim}.")
+        check_heads(self)
 
     def _make_network(self, data: SequenceDataset) -> SASRecNetwork:
         return SASRecNetwork(**self._sizes(data))

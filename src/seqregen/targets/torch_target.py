@@ -95,7 +95,7 @@ class TorchTarget(SequentialRecommender):
     ----------
     network_ : PaddedNetwork
         ``network_.module`` is the trained module.
-    vocabulary_, history_, best_epoch_, refit_history_, item_counts_
+    vocabulary_, history_, best_epoch_, refit_history_, item_counts_, max_length_
         See :class:`SequentialRecommender`.
 
     Raises

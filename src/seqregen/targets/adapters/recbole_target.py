@@ -89,7 +89,7 @@ class RecBoleTarget(SequentialRecommender):
     users_ : ndarray of shape (n_users,)
         The users that the dataset names; models that learn a vector a user (Caser, FPMC, HGN, ...) know these, and
         rank for all others with the vector of padding.
-    vocabulary_, history_, best_epoch_, refit_history_, item_counts_
+    vocabulary_, history_, best_epoch_, refit_history_, item_counts_, max_length_
         See :class:`SequentialRecommender`.
 
     Raises
@@ -256,7 +256,7 @@ class RecBoleTarget(SequentialRecommender):
             rows = start + np.flatnonzero(histories.lengths[start:stop])
             scores = popularity.repeat(stop - start, 1)
             if len(rows):
-                batch = histories_of_rows(histories, rows, self.max_length, users, table.device)
+                batch = histories_of_rows(histories, rows, self.max_length_, users, table.device)
                 scores[on_device(rows - start, table.device)] = network.scores(batch)
             return scores
 
