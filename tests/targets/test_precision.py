@@ -7,6 +7,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from joblib import Parallel, delayed
+from sklearn.base import clone
 from small_modules import Recurrent
 
 from seqregen import DatasetPersonalizer, PatternMiner
@@ -113,6 +115,15 @@ def test_a_module_that_cannot_be_rounded(sequences):
 def test_it_repeats(tiny, sequences):
     first, again = (tiny(precision="bfloat16").fit(sequences) for _ in range(2))
     assert np.array_equal(losses_of(first), losses_of(again))
+
+
+def test_fits_beside_each_other_are_as_fits_alone(sequences):
+    # Each weight is used three times a step: for the row and its two views.
+    model = CL4SRec(precision="bfloat16", max_epochs=3, **SETTINGS)
+    alone = losses_of(clone(model).fit(sequences))
+    beside = Parallel(n_jobs=3, backend="threading")(delayed(clone(model).fit)(sequences) for _ in range(3))
+    for fitted in beside:
+        np.testing.assert_array_equal(losses_of(fitted), alone)
 
 
 @pytest.mark.parametrize("device", DEVICES)

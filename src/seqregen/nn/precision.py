@@ -41,13 +41,10 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
     ...     (torch.ones(1, 2) @ torch.ones(2, 1)).dtype
     torch.bfloat16
     """
-    # torch keeps rounded weights until the outermost autocast ends: here they would outlive a step of the optimizer.
-    torch.clear_autocast_cache()
-    try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision != "float32"):
-            yield
-    finally:
-        torch.clear_autocast_cache()
+    # torch's cache of rounded weights outlives steps of the optimizer inside a user's own autocast, and all threads
+    # share it: what one of them clears, another one rounds anew, and adds its gradients in another order.
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision != "float32", cache_enabled=False):
+        yield
 
 
 def narrow_type(device: torch.device) -> torch.dtype | None:
