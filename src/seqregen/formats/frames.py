@@ -68,8 +68,8 @@ def from_frame(
     Notes
     -----
     Ten million interactions of a pandas frame with integer users, items and times are converted in seconds; beside the
-    frame at most three int64 arrays of that length are held at a time, the result included. Text, categories, zones,
-    weights and domains take more, up to six such arrays.
+    frame at most three int64 arrays of that length, and a few numbers a user, are held at a time, the result included.
+    Text, categories, zones, weights and domains take more, up to six such arrays.
 
     Examples
     --------
