@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ..inputs import check_sequences, check_weights, require_two_items
-from ..model_selection import append_validation, hold_out_last
+from ..model_selection import append_validation
 from ..nn import PRECISIONS, computing_in, initialize, on_device, product, seeded_torch
 from ..parameters import (
     check_choice,
@@ -44,16 +44,15 @@ from ..training import (
 from ..training.batches import history_batches
 from ..training.checkpoints import checkpoint_of, warn_of_unrepeatable_runs
 from ..training.run_parameters import check_run_parameters
-from .encoding import has_reachable_targets, last_states_of, validation_measure, warn_of_plateau
+from .encoding import last_states_of
 from .network import NextItemNetwork
 from .onnx_export import export_onnx
 from .ranker import ROWS_AT_ONCE, Ranker, ScoreBlock
+from .stopping import hold_out, stop_rule, validation_measure
 from .task import AddedLoss, Companion, TrainingPart, TrainingTask
 
 __all__ = ["SequentialRecommender"]
 
-# Without a validation item training stops when five epochs bring less than 1 % of training loss each.
-_PLATEAU = StopRule("loss", patience=5, rising=False, tolerance=0.01)
 # Negatives where none are asked for; one under the other losses, as published.
 _N_NEGATIVES = {"sampled_softmax": 4096, "gbce": 256}
 
@@ -259,7 +258,7 @@ class SequentialRecommender(Ranker):
         task = self._task(training, watched, device, seed, n_epochs or self.max_epochs)
         if companion is not None:
             task = companion.joined(task)
-        stop = None if n_epochs else StopRule("ndcg@20", self.patience) if watched is not None else _PLATEAU
+        stop = None if n_epochs else stop_rule(watched, self.patience)
         result = train(
             task.trained,
             lambda random: task.part.rows.shuffled(self.batch_size, random, device),
@@ -343,16 +342,7 @@ class SequentialRecommender(Ranker):
 
     def _hold_out(self, data: SequenceDataset) -> tuple[SequenceDataset, SequenceDataset | None]:
         """The rows to train on, and the original rows with validation items that early stopping watches."""
-        n_original = data.n_original
-        if data.validation is None and n_original == len(data) and data.lengths.max() > 2:
-            data = hold_out_last(data)
-        originals = data.originals()
-        if originals.validation is not None:
-            watched = originals[(originals.validation > 0) & (originals.lengths > 0)]
-            if has_reachable_targets(watched):
-                return data, watched
-        warn_of_plateau(type(self).__name__)
-        return data, None
+        return hold_out(data, type(self).__name__)
 
     def _batch_loss(
         self,
