@@ -29,7 +29,7 @@ from seqregen.cli.options import NEGATIVE_SAMPLING as OFFERED_SAMPLING
 from seqregen.cli.options import PRECISIONS as OFFERED_PRECISIONS
 from seqregen.cli.options import TEACHERS
 from seqregen.datasets import make_sequences
-from seqregen.formats import read_parquet, write_text
+from seqregen.formats import read_parquet, read_text, write_text
 from seqregen.mining import PatternMiner
 from seqregen.model_selection import leave_one_out
 from seqregen.nn import PRECISIONS
@@ -826,3 +826,50 @@ def test_demo_says_that_no_row_was_regenerated(capsys: pytest.CaptureFixture) ->
 
 def test_format_table() -> None:
     assert format_table(("name", "n"), [("a", 10), ("bcdef", 2)]) == ("name    n\n-----  --\na      10\nbcdef   2")
+
+
+# Labels and outputs that do not go together
+
+
+@pytest.mark.parametrize("users", [["{00}", "{01}"], ["last,first0", "last,first1"], ["[u0]", "[u1]"]])
+@pytest.mark.parametrize("output", [None, "next.txt", "next.parquet"])
+def test_predictions_for_users_of_any_name(model, tmp_path, capsys, users, output):
+    rows = SequenceDataset.from_sequences([[1, 2, 3], [2, 3, 1]]).replace(users=users)
+    rows.to_parquet(tmp_path / "rows.parquet")
+    given = [] if output is None else ["-o", tmp_path / output]
+    code, out, _ = run(capsys, "score", model, tmp_path / "rows.parquet", "--predict", 3, *given)
+    assert code == 0
+    if output is None:
+        assert [line.split()[0] for line in out.splitlines()] == users
+    elif output.endswith("txt"):
+        assert read_text(tmp_path / output).users.tolist() == users
+
+
+@pytest.mark.parametrize(
+    ("columns", "given", "words"),
+    [
+        ({"vocabulary": [f"i{place}," for place in range(20)]}, [], "fields that end in ','"),
+        ({"users": [f"u|{row}" for row in range(60)]}, ["--include", "original"], "the user 'u|0'"),
+    ],
+)
+def test_labels_that_the_output_cannot_hold_are_told_before_any_work(ratings, tmp_path, capsys, columns, given, words):
+    rows = read_text(ratings)
+    rows = rows.replace(**{name: np.array(labels, dtype=object) for name, labels in columns.items()})
+    rows.to_parquet(tmp_path / "rows.parquet")
+    code, out, err = run(capsys, "regenerate", tmp_path / "rows.parquet", "-o", tmp_path / "out.txt", *given)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert "mining" not in err
+
+
+@pytest.mark.parametrize("given", [["mine"], ["regenerate", "-o", "out.txt"]])
+def test_options_of_the_miner_are_told_before_a_file_is_read(tmp_path, capsys, given):
+    refused = run(capsys, *given[:1], tmp_path / "none.txt", *given[1:], "--window", 1)
+    assert_refused(refused, "window must be an integer >= 2; got 1")
+
+
+def test_added_rows_alone_have_no_histories(model, ratings, tmp_path, capsys):
+    mined = PatternMiner(include=("mined",), random_state=0).fit_transform(read_text(ratings))
+    mined.to_parquet(tmp_path / "mined.parquet")
+    refused = run(capsys, "score", model, tmp_path / "mined.parquet", "--predict", 2, "-q")
+    assert_refused(refused, "mined.parquet' has no original row")

@@ -135,7 +135,7 @@ class RegeneratedRecommender(MetaEstimatorMixin, BaseEstimator):
         k : int, default=10
             How many items.
         exclude_history : bool, default=True
-            Never recommend what is in the row's history.
+            Put what is in the row's history behind all else.
 
         Returns
         -------

@@ -288,3 +288,9 @@ def test_a_failed_download_says_where_the_file_belongs(published, monkeypatch, t
         fetch_amazon(data_home=tmp_path / "home", n_retries=2, delay=0)
     assert server.calls == calls
     assert os.listdir(tmp_path / "home") == []
+
+
+def test_a_home_that_is_a_file(tmp_path):
+    (tmp_path / "home").touch()
+    with pytest.raises(NotADirectoryError, match="data_home .* is a file; give a folder"):
+        fetch_amazon("toys", data_home=tmp_path / "home")

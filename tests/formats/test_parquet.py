@@ -456,3 +456,28 @@ def test_a_large_vocabulary_with_few_rows(tmp_path):
     dataset = SequenceDataset(np.array([1, 300_000]), np.array([0, 2]), np.arange(300_000) * 7)
     dataset.to_parquet(tmp_path / "data.parquet")
     assert read_parquet(tmp_path / "data.parquet") == dataset
+
+
+@pytest.mark.parametrize("column", ["users", "domains"])
+def test_a_nul_ends_no_label(tmp_path, column):
+    rows = SequenceDataset.from_sequences([[1], [2]]).replace(**{column: np.array(["b\0c", "b"])})
+    to_parquet(rows, tmp_path / "rows.parquet")
+    again = read_parquet(tmp_path / "rows.parquet")
+    assert again == rows
+    assert getattr(again, column).tolist() == ["b\0c", "b"]
+
+
+@pytest.mark.parametrize("labels", [[1, 2.5, True], [1, 2.5, 3], [True, 0, 2], [np.int64(1), 2.5, None]])
+def test_numbers_of_several_kinds_stay_what_they_are(tmp_path, labels):
+    rows = SequenceDataset.from_sequences([[1, 2, 3]]).replace(domains=np.array(labels, dtype=object))
+    to_parquet(rows, tmp_path / "rows.parquet")
+    domains = read_parquet(tmp_path / "rows.parquet").domains.tolist()
+    assert domains == labels
+    assert [np.asarray(label).dtype.kind for label in domains] == [np.asarray(label).dtype.kind for label in labels]
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="long doubles are doubles here")
+def test_long_doubles_are_refused(tmp_path):
+    rows = SequenceDataset.from_sequences([[1]]).replace(users=np.array([1], dtype=np.longdouble))
+    with pytest.raises(ValueError, match=r"users of dtype .* cannot be written to Parquet; use float64"):
+        to_parquet(rows, tmp_path / "rows.parquet")

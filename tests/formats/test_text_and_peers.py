@@ -148,9 +148,19 @@ def test_times_are_written_where_all_are_known(tmp_path, times, line):
     ("data", "message"),
     [
         (SequenceDataset.from_sequences([["1", "nan"], ["2"]]), "the item 'nan' .* reads as a missing value"),
+        (SequenceDataset.from_sequences([["1", "NA", "x"], ["2", "3", "4"]]), "the item 'NA' .* missing value"),
         (
             SequenceDataset.from_sequences([["a"]]).replace(users=np.array(["\ufeffann"])),
             "the first user, .* byte order",
+        ),
+        (SequenceDataset.from_sequences([["a"]]).replace(users=["PAR1x"]), "'PAR1x', .* begins as Parquet files do"),
+        (
+            SequenceDataset.from_sequences([["a"]]).replace(timestamps=np.array([1], "m8[M]")),
+            r"times of dtype timedelta64\[M\] cannot be told in seconds",
+        ),
+        (
+            SequenceDataset.from_sequences([["a", "b"]]).replace(timestamps=np.array([1, 10**12], "M8[Y]")),
+            "cannot be told in seconds: they do not fit in 64 bits",
         ),
         (
             SequenceDataset.from_sequences([["a"], ["b"]]).replace(timestamps=np.array([1.0, np.inf])),
@@ -333,3 +343,31 @@ def test_times_are_written_in_seconds_whatever_their_unit(times, expected, tmp_p
     path = SequenceDataset.from_sequences([[1, 2], [3]]).replace(timestamps=times).to_recbole(tmp_path, "data")
     lines = path.read_text().splitlines()[1:]
     assert [float(line.split("\t")[2]) for line in lines] == expected
+
+
+@pytest.mark.parametrize("line", ["u None x y 7\n", "u x y 7 None\n", "u 1 2 3 x None\n"])
+@pytest.mark.filterwarnings("ignore:.* is no integer, as .* others are:UserWarning")
+def test_what_is_read_can_be_written(tmp_path, line):
+    (tmp_path / "data.txt").write_text(line)
+    rows = read_text(tmp_path / "data.txt")
+    write_text(rows, tmp_path / "again.txt")
+    assert read_text(tmp_path / "again.txt") == rows
+
+
+def test_bars_in_users_are_no_times(tmp_path):
+    (tmp_path / "data.txt").write_text("a|b x y 7\nc| x\n")
+    rows = read_text(tmp_path / "data.txt")
+    assert rows.timestamps is None
+    assert rows.users.tolist() == ["a|b", "c|"]
+    assert rows.to_lists() == [["x", "y", "7"], ["x"]]
+
+
+def test_a_time_is_no_literal_of_a_program(tmp_path):
+    (tmp_path / "data.txt").write_text("a 5|1_0 6|20\n")
+    with pytest.raises(ValueError, match=r"line 1: the time '1_0' is no number"):
+        read_text(tmp_path / "data.txt")
+
+
+def test_a_name_that_is_none(tmp_path):
+    with pytest.raises(TypeError, match="name must be a plain file name, such as 'shop'; got None"):
+        to_recbole(SequenceDataset.from_sequences([[1, 2]]), tmp_path, None)

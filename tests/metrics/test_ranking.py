@@ -98,3 +98,8 @@ def test_agree_with_ranx():
     ours = ranking_metrics(ranks) | {"mrr@20": mean_reciprocal_rank(ranks, 20)}
     assert 0 < ours["ndcg@20"] < 1
     assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize("k", [np.iinfo(np.int64).max, 10**30])
+def test_no_list_is_long_enough_for_what_cannot_be_reached(k):
+    assert recall_at_k([UNREACHABLE], k) == ndcg_at_k([UNREACHABLE], k) == mean_reciprocal_rank([UNREACHABLE], k) == 0

@@ -236,3 +236,8 @@ def test_importing_metrics_does_not_import_torch():
     code = "import sys, seqregen.metrics, seqregen.model_selection, seqregen.recommender; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_list_without_a_length_is_refused_before_anything_is_trained():
+    with pytest.raises(ValueError, match="k must be a positive integer; got None"):
+        ranking_scorer("mrr", k=None)

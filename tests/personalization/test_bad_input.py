@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -107,6 +109,20 @@ def test_a_failed_fit_leaves_what_was_fitted(tiny, mined, split):
     assert (personalizer.predict(split[0]) == before).all()
 
 
+def test_a_fit_that_fails_behind_its_training_leaves_what_was_fitted(tiny, mined):
+    personalizer = tiny(warmup_epochs=0).fit(mined)
+    before = dict(vars(personalizer))
+    personalizer.set_params(skip_norm=1e-30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="learnt nothing"):
+            personalizer.fit(mined[:70])
+    personalizer.set_params(skip_norm=before["skip_norm"])
+    assert {name: id(value) for name, value in vars(personalizer).items()} == {
+        name: id(value) for name, value in before.items()
+    }
+
+
 def test_original_rows_alone_work_and_it_says_so(tiny, split):
     X, _ = split
     personalizer = tiny()
@@ -156,6 +172,14 @@ def test_a_best_epoch_within_the_warm_up(tiny, mined):
     personalizer = tiny(warmup_epochs=3, recommender__learning_rate=0.1, recommender__patience=4)
     with pytest.warns(UserWarning, match="within the warm-up of 3"):
         personalizer.fit(mined)
+
+
+def test_a_best_epoch_before_the_first_update(tiny, mined):
+    # At this rate every epoch spoils what the one before has learnt.
+    personalizer = tiny(warmup_epochs=0, update_every=14, recommender__learning_rate=0.1, recommender__patience=3)
+    with pytest.warns(UserWarning, match=r"best in epoch 1, before the first update; lower update_every"):
+        personalizer.fit(mined)
+    assert personalizer.n_updates_ > 0
 
 
 def test_nothing_to_weigh(tiny, mined):

@@ -201,3 +201,12 @@ def test_fused_attention_of_torch_can_be_differentiated_twice():
     (found,) = implicit_gradient(dev_loss, loss, list(layer.parameters()), [scale])
     assert found.isfinite()
     assert found != 0
+
+
+@pytest.mark.parametrize("name", ["parameters", "hyperparameters"])
+def test_one_tensor_is_no_sequence_of_tensors(name):
+    value, weight = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
+    given = {"parameters": [value], "hyperparameters": [weight]}
+    given[name] = given[name][0]
+    with pytest.raises(TypeError, match=rf"^{name} must be a sequence of tensors; got one tensor\. Give \[{name}\]\."):
+        implicit_gradient(value.square().sum(), (value.square() * weight).sum(), **given)

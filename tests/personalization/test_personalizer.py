@@ -365,3 +365,21 @@ def test_a_personalizer_leaves_no_warning_behind(tiny, mined):
         warnings.simplefilter("error")
         weighted = tiny(warmup_epochs=0).fit_transform(mined)
     assert len(weighted) == len(mined)
+
+
+def test_a_users_own_autocast_does_not_reach_the_weights(tiny, mined):
+    with torch.autocast("cpu", torch.bfloat16):
+        personalizer = tiny(warmup_epochs=0, temperature=1.0).fit(mined)
+    np.testing.assert_array_equal(personalizer.weights_, personalizer.transform(mined).weights)
+
+
+def test_the_order_in_which_origins_are_named_is_none(tiny, mined):
+    named = [tiny(fixed=fixed).fit(mined).fixed_ for fixed in (("regenerated", "mined"), {"mined", "regenerated"})]
+    assert named == [("mined", "regenerated")] * 2
+
+
+@pytest.mark.parametrize("switched_off", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_are_switched_off_are_none_of_a_fits(tiny, mined, switched_off):
+    expected = tiny().fit(mined).weights_
+    with switched_off():
+        np.testing.assert_array_equal(tiny().fit(mined).weights_, expected)

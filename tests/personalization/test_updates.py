@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqregen import Origin
+from seqregen import Origin, PatternMiner
 from seqregen.nn import RandomMasks, use_masks
 from seqregen.nn.embedding import accumulating_gradients, is_accumulating
 from seqregen.personalization import dev_rows, training
@@ -313,6 +313,38 @@ def test_held_out_rows_and_what_was_made_of_them_stay_out(tiny, mined):
     again = Personalization(tiny(dev="held_out", held_out_share=0.25)._settings(data))
     assert again.kept_in(data, seed=5) == kept
     assert again.kept_in(data, seed=6) != kept
+
+
+def test_mined_rows_of_dev_rows_stay_out_whatever_else_is_among_them(tiny):
+    rows = [[f"a{i}", f"b{i}"] for i in range(20) for _ in range(2)] + [["x", "y"]] * 2
+    mined = PatternMiner(min_support=2, random_state=0).fit_transform(rows)
+    # No row that is left supports the pattern (x, y).
+    data = mined[np.setdiff1d(np.arange(len(mined)), [40, 41])]
+    companion = Personalization(tiny(dev="held_out", held_out_share=0.6)._settings(data))
+    kept = companion.kept_in(data, seed=0)
+    # Each of these patterns is a whole row.
+    originals = kept.originals().to_lists()
+    supports = [originals.count(pattern) for pattern in kept[kept.origin == Origin.MINED].to_lists()]
+    assert sorted(set(supports)) == [0, 2]
+    assert supports.count(0) == 1
+
+
+def test_joint_training_has_no_dev_rows(tiny, mined):
+    companion = Personalization(tiny(dev="held_out", held_out_share=0.5, optimize="joint")._settings(mined))
+    assert companion.kept_in(mined, seed=0) == mined
+    companion = Personalization(tiny(dev="original", optimize="joint")._settings(mined))
+    added = mined[mined.origin == Origin.MINED]
+    assert companion.kept_in(added, seed=0) == added
+
+
+@pytest.mark.parametrize("factor", [1, 0.1])
+def test_losses_are_means_of_one_kind_from_the_warm_up_on(tiny, mined, factor):
+    weights = np.where(np.arange(mined.n_interactions) % 3 == 0, 1, 0.2).astype(np.float32) * np.float32(factor)
+    personalizer = tiny(normalize="weight", update_every=1, recommender__max_epochs=3).fit(
+        mined.replace(weights=weights)
+    )
+    losses = np.array([record["loss"] for record in personalizer.history_])
+    np.testing.assert_allclose(losses, losses[0], rtol=0.1)
 
 
 def test_held_out_items_are_cut_off_and_their_loss_alone_is_read(tiny, mined):

@@ -107,3 +107,9 @@ def test_parameters_are_checked_before_rows_are_ranked(sasrec, mined, name, valu
     fitted = RankFilter(sasrec).fit(mined).set_params(**{name: value})
     with pytest.raises(ValueError, match=f"RankFilter: {name} must be"):
         fitted.transform(mined)
+
+
+def test_what_is_in_its_own_history_has_no_rank(sasrec):
+    data = SequenceDataset.from_sequences([["a", "b", "a", "c"], ["b", "a", "b", "c"]] * 5)
+    data = data.append(data.items[[0, 1, 0]], np.array([0, 3]), Origin.MINED)
+    assert len(RankFilter(sasrec, highest_rank=np.iinfo(np.int64).max).fit_transform(data)) == 10

@@ -299,3 +299,14 @@ def test_a_frozen_teacher_is_taken_as_it_is(sequences):
     rows = regenerator.fit_transform(sequences)
     assert len(rows) > len(sequences)
     assert regenerator.teacher_.estimator is teacher
+
+
+@pytest.mark.filterwarnings("ignore::seqregen.inputs.UnseenItemsWarning")
+def test_a_teacher_of_another_catalogue_is_read_by_its_labels():
+    known = [["a", "b", "c"], ["b", "c", "d"], ["c", "d", "a"], ["d", "a", "b"]] * 20
+    teacher = SASRec(embedding_dim=16, dropout=0.0, learning_rate=0.01, max_epochs=40, random_state=0).fit(known)
+    regenerator = TeacherRegenerator(FrozenEstimator(teacher), n_items=1, temperature=1e-3, random_state=0)
+    rows = regenerator.fit_transform([["b", "c"], ["c", "d"], ["b", "c", "d"], ["a", "e"]])
+    assert rows[4:6].to_lists() == [["b", "c", "d"], ["c", "d", "a"]]
+    # What the teacher has never seen is not drawn.
+    assert "e" not in [row[-1] for row in rows[4:].to_lists()]

@@ -69,11 +69,12 @@ def mine(options: Namespace, console: Console) -> None:
     from ..mining import PatternMiner
 
     check_output(options.output, PATTERNS, [find_input(options.file)])
+    miner = PatternMiner(**chosen(options, "miner"), include=("original",))
+    miner._check_parameters()
     rows = load_rows(options, console)
     if options.output is not None:
         check_patterns_fit(rows.vocabulary, options.output)
     rows = hold_out(rows, options.hold_out)
-    miner = PatternMiner(**chosen(options, "miner"), include=("original",))
     with console.stage("mining"):
         miner.fit(rows)
     patterns, support = miner.patterns_, miner.support_
@@ -96,9 +97,11 @@ def regenerate(options: Namespace, console: Console) -> None:
     regenerator = _make_regenerator(options, console)
     expected = None if options.highest_rank is None else _make_filter(options, console)
     miner = PatternMiner(**chosen(options, "miner"), random_state=options.seed)
+    miner._check_parameters()
     rows = load_rows(options, console)
     # Text numbers the rows as soon as one of them has no user, as those that are added.
-    users_are_written = not _is_text(options.output) and "original" in (options.include or ("original",))
+    included = tuple(options.include or ("original", "mined", "regenerated"))
+    users_are_written = included == ("original",) if _is_text(options.output) else "original" in included
     check_rows_fit(rows if users_are_written else rows.replace(users=None), options.output)
     rows = hold_out(rows, options.hold_out)
     with console.stage("mining"):
@@ -311,12 +314,16 @@ def _judge(model: Any, rows: SequenceDataset, histories: SequenceDataset) -> Non
 
 def _predict(model: Any, rows: SequenceDataset, options: Namespace, console: Console) -> None:
     from ..formats.text import user_tokens
+    from ..formats.text_layout import FIRST_LINES
     from ..inputs import check_sequences
 
     histories = rows.histories()
-    nothing = np.zeros(0, dtype=np.int64)
-    offsets = np.zeros(len(histories) + 1, dtype=np.int64)
-    trial = SequenceDataset(nothing, offsets, model.vocabulary_, users=histories.users)
+    if len(histories) == 0:
+        raise CommandError(f"{options.file!r} has no original row; added rows are nobody's history.")
+    listed = np.arange(1, min(options.predict, len(model.vocabulary_)) + 1)
+    n_shown = min(len(histories), FIRST_LINES)
+    offsets = np.minimum(np.arange(len(histories) + 1), n_shown) * len(listed)
+    trial = SequenceDataset(np.tile(listed, n_shown), offsets, model.vocabulary_, users=histories.users)
     # Lines on stdout are the lines of a text file.
     check_rows_fit(trial, options.output or "stdout.txt")
     users = user_tokens(histories).tolist()

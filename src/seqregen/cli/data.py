@@ -83,14 +83,23 @@ def check_rows_fit(rows: SequenceDataset, path: str) -> None:
     ValueError
         An item, a user, a time or a domain has no place in the format of the output.
     """
-    domains = [] if rows.domains is None else rows.domains.tolist()
-    # One interaction a domain: what a format can hold, the format alone knows, and a trial of this size costs nothing.
-    places = list({label: place for place, label in enumerate(domains)}.values())
-    offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-    offsets[-1] = len(places)
+    # What a format can hold, the format alone knows, and a trial of few interactions costs nothing.
+    if Path(path).suffix.lower() in PARQUET:
+        domains = [] if rows.domains is None else rows.domains.tolist()
+        places = list({label: place for place, label in enumerate(domains)}.values())
+        bounds = np.zeros(len(rows) + 1, dtype=np.int64)
+        bounds[-1] = len(places)
+    else:
+        from ..formats.text import finite_times
+        from ..formats.text_layout import FIRST_LINES
+
+        finite_times(rows, "as text")
+        # By its first lines a text is known.
+        bounds = np.minimum(rows.offsets, rows.offsets[min(FIRST_LINES, len(rows))])
+        places = list(range(bounds[-1]))
     columns = {name: getattr(rows, name) for name in ("timestamps", "domains")}
     columns = {name: None if values is None else values[places] for name, values in columns.items()}
-    trial = SequenceDataset(rows.items[places], offsets, rows.vocabulary, users=rows.users, **columns)
+    trial = SequenceDataset(rows.items[places], bounds, rows.vocabulary, users=rows.users, **columns)
     with tempfile.TemporaryDirectory() as directory:
         save_rows(trial, os.path.join(directory, f"trial{Path(path).suffix}"))
 

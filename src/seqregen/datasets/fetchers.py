@@ -220,6 +220,8 @@ def _check_tries(n_retries: Any, delay: Any) -> None:
 
 
 def _download(remote: RemoteFile, path: Path, n_retries: int, delay: float) -> None:
+    if path.parent.exists() and not path.parent.is_dir():
+        raise NotADirectoryError(f"data_home {str(path.parent)!r} is a file; give a folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
     for tries_left in reversed(range(n_retries + 1)):
         try:

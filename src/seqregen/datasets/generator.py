@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..parameters import require_flag
 from ..ragged import offsets_from_lengths
 from ..sequences import SequenceDataset
 
 __all__ = ["make_sequences"]
+
+# Ten million items to this power are still numbers.
+_STEEPEST = 40
 
 
 def make_sequences(
@@ -91,6 +95,9 @@ def make_sequences(
     from sklearn.utils import check_random_state
 
     _check_parameters(n_sequences, n_items, mean_length, min_length, n_tastes, n_successors, transition_strength)
+    require_flag("return_transitions", return_transitions)
+    if not _is_number(popularity_exponent) or not -_STEEPEST <= popularity_exponent <= _STEEPEST:
+        raise ValueError(f"popularity_exponent must lie in [-{_STEEPEST}, {_STEEPEST}]; got {popularity_exponent!r}.")
     random = np.random.default_rng(check_random_state(random_state).randint(0, 2**32, size=4, dtype=np.uint32))
     lengths = _draw_lengths(random, n_sequences, n_items, mean_length, min_length)
     # ring[taste, place] is an item, counted from 0.
@@ -116,15 +123,19 @@ def _check_parameters(
     for name, value in (least | {"n_successors": n_successors}).items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be an integer of at least 1; got {value!r}.")
-    if not 0 <= transition_strength <= 1:
+    if not _is_number(transition_strength) or not 0 <= transition_strength <= 1:
         raise ValueError(f"transition_strength must lie in [0, 1]; got {transition_strength!r}.")
-    if not min_length <= mean_length <= n_items:
+    if not _is_number(mean_length) or not min_length <= mean_length <= n_items:
         raise ValueError(
             f"mean_length must lie between min_length ({min_length}) and n_items ({n_items}), "
             f"for no item comes twice in a row; got {mean_length!r}."
         )
     if n_successors >= n_items:
         raise ValueError(f"n_successors must be less than n_items ({n_items}); got {n_successors}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
 
 
 def _draw_lengths(

@@ -322,7 +322,9 @@ def to_frame(dataset: SequenceDataset, library: str = "pandas") -> Any:
 
     Notes
     -----
-    ``from_frame(to_frame(dataset))`` gives the original rows back, with their users, times, weights and domains.
+    ``from_frame(to_frame(dataset))`` gives the original rows back, with their users, times, weights and domains, where
+    each row has a user of its own, all users are of one kind, and no row goes back in time: as always, rows of one
+    user become one, which is sorted by time.
     Rows that were mined or regenerated belong to no user, and are left out with a warning;
     ``from_frame(frame, user="row")`` reads every row, as an original one.
     A frame leaves out validation items, pairs, ``memory``, ``free_steps``, and items of the vocabulary that no row

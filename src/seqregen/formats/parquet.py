@@ -31,7 +31,8 @@ _VERSION = 2
 # What the metadata say in the place of a dtype of labels that are text.
 _AS_TEXT = "text"
 # What a column of objects may hold for Arrow to give it back as it was.
-_ARROW_LABELS = (str, int, float, bool, np.integer, np.floating, np.bool_, type(None))
+_ARROW_NUMBERS = (int, float, bool, np.integer, np.floating, np.bool_)
+_ARROW_LABELS = (*_ARROW_NUMBERS, str, type(None))
 _NUMBER_COLUMNS = ("origin", "source", "memory", "free_steps")
 # A footer holds the vocabulary; pyarrow's own limit is made for smaller ones.
 _LIMITS: dict[str, Any] = dict.fromkeys(("thrift_string_size_limit", "thrift_container_size_limit"), 2**31 - 1)
@@ -111,7 +112,9 @@ def labels_to_arrow(values: np.ndarray, name: str, dtypes: dict[str, str]) -> An
     dtypes[name] = values.dtype.str
     if values.dtype == object:
         try:
-            if all(map(_is_arrow_label, values.tolist())):
+            labels = values.tolist()
+            # Of numbers of several kinds Arrow makes one kind.
+            if all(map(_is_arrow_label, labels)) and len(set(map(_number_kind, labels)) - {None}) <= 1:
                 return pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
             # Numbers and strings together, integers beyond 64 bits, strings that are no valid Unicode.
@@ -123,7 +126,12 @@ def labels_to_arrow(values: np.ndarray, name: str, dtypes: dict[str, str]) -> An
         raise ValueError(f"{name} of dtype {values.dtype} cannot be written to Parquet; use {nearest}.")
     if values.dtype.kind not in "iufbmMU":
         raise ValueError(f"{name} of dtype {values.dtype} cannot be written to Parquet; use astype(object).")
+    if values.dtype == np.longdouble and np.dtype(np.longdouble).itemsize > 8:
+        raise ValueError(f"{name} of dtype {values.dtype} cannot be written to Parquet; use float64.")
     try:
+        if values.dtype.kind == "U":
+            # In an array of fixed width Arrow takes a NUL for the end of a text.
+            return pa.array(values.tolist(), pa.string())
         # Arrow knows numbers in the machine's own order of bytes alone.
         return pa.array(values.astype(values.dtype.newbyteorder("="), copy=False))
     except UnicodeEncodeError as error:
@@ -136,6 +144,10 @@ def labels_to_arrow(values: np.ndarray, name: str, dtypes: dict[str, str]) -> An
 def _is_arrow_label(value: Any) -> bool:
     # numpy's durations count as its integers.
     return isinstance(value, _ARROW_LABELS) and not isinstance(value, np.timedelta64)
+
+
+def _number_kind(value: Any) -> str | None:
+    return np.asarray(value).dtype.kind if isinstance(value, _ARROW_NUMBERS) else None
 
 
 def _texts(values: np.ndarray, name: str) -> Any:

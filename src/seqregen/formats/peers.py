@@ -72,6 +72,8 @@ def to_recbole(dataset: SequenceDataset, directory: str | os.PathLike, name: str
 
 def _check_plain_name(name: str) -> None:
     # On any system: what is written here is read elsewhere.
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a plain file name, such as 'shop'; got {name!r}.")
     if name in ("", ".", "..") or any(character in name for character in "/\\\0") or PureWindowsPath(name).drive:
         raise ValueError(f"name must be a plain file name, without a directory, such as 'shop'; got {name!r}.")
 

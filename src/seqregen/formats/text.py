@@ -17,7 +17,7 @@ from ..files import write_aside
 from ..labels import build_vocabulary, is_missing
 from ..ragged import offsets_from_lengths, read_only, row_of_position
 from ..sequences import SequenceDataset
-from .text_layout import BYTE_ORDER_MARK, FIRST_LINES, first_rows, layout_fault, read_lines
+from .text_layout import BYTE_ORDER_MARK, FIRST_LINES, PARQUET_MARK, first_rows, layout_fault, read_lines
 
 __all__ = ["as_texts", "finite_times", "loses_users", "read_text", "times_as_numbers", "user_tokens", "write_text"]
 
@@ -131,10 +131,10 @@ def _check_kinds(labels: np.ndarray, lines: np.ndarray, shown: str) -> None:
     """Items that are numbers but for a few: what makes text of all of them is most likely a mistake."""
     if labels.dtype != object:
         return
-    other = np.fromiter((_NUMBER.fullmatch(label) is None for label in labels), dtype=bool, count=len(labels))
-    if not 0 < np.count_nonzero(other) < len(labels) / 2:
+    other = _are_no_numbers(labels)
+    place = _first_of_few(other)
+    if place is None:
         return
-    place = int(np.argmax(other))
     where = f"{shown!r}, line {lines[place] + 1}: the item {labels[place]!r}"
     if labels[place].lower() in _MISSING:
         raise ValueError(f"{where} stands for a missing value; leave it out. The other items are numbers.")
@@ -143,6 +143,15 @@ def _check_kinds(labels: np.ndarray, lines: np.ndarray, shown: str) -> None:
         UserWarning,
         stacklevel=stacklevel_of_caller(),
     )
+
+
+def _are_no_numbers(labels: np.ndarray) -> np.ndarray:
+    return np.fromiter((_NUMBER.fullmatch(label) is None for label in labels), dtype=bool, count=len(labels))
+
+
+def _first_of_few(other: np.ndarray) -> int | None:
+    """The place of the first that is no number, where most are numbers."""
+    return int(np.argmax(other)) if 0 < np.count_nonzero(other) < len(other) / 2 else None
 
 
 def _tokens(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
@@ -167,6 +176,9 @@ def _times(
     before_end = np.searchsorted(bars, ends) - 1
     bar = np.where(before_end >= 0, bars[before_end], -1)
     without = bar < starts
+    if without.all():
+        # Those that there are stand in users.
+        return None, ends
     if without.any():
         field = int(without.argmax())
         label = _decode(text, starts[field], ends[field])
@@ -181,11 +193,12 @@ def _times(
         return times, bar
     parsed = np.empty(len(starts), dtype=np.float64)
     for field, (start, end) in enumerate(zip((bar + 1).tolist(), ends.tolist(), strict=True)):
+        time = _decode(text, start, end)
         try:
-            parsed[field] = float(_decode(text, start, end))
+            # Python takes 1_0 for 10, and a file is no program.
+            parsed[field] = float("" if "_" in time else time)
         except ValueError:
-            place = f"{shown!r}, line {lines[field] + 1}"
-            raise ValueError(f"{place}: the time {_decode(text, start, end)!r} is no number.") from None
+            raise ValueError(f"{shown!r}, line {lines[field] + 1}: the time {time!r} is no number.") from None
     if not np.isfinite(parsed).all():
         line = lines[np.argmin(np.isfinite(parsed))] + 1
         raise ValueError(f"{shown!r}, line {line}: the time is NaN or infinite.")
@@ -255,18 +268,20 @@ def write_text(dataset: SequenceDataset, path: str | os.PathLike) -> None:
     ------
     ValueError
         A label is empty, holds a space, a tab, a line break, a NUL or ``|``, or is no valid Unicode; an item reads as a
-        missing value among numbers; the first user begins with a byte order mark; a time is infinite; or the labels
-        make the file look like a table of another format, which :func:`read_text` refuses.
+        missing value among numbers; the first user begins with a byte order mark or as a Parquet file does; a time is
+        infinite or cannot be told in seconds; or the labels make the file look like a table of another format, which
+        :func:`read_text` refuses.
     """
     labels = _texts(dataset.vocabulary, "the item")
-    _check_none_reads_as_missing(labels)
+    _check_none_reads_as_missing(labels, dataset.items - 1)
     items = labels[dataset.items - 1]
     times = finite_times(dataset, "as text")
     if times is not None:
         items = items + "|" + np.array(list(map(repr, times.tolist())), dtype=object)
     users = _texts(user_tokens(dataset), "the user")
-    if len(users) and users[0].encode().startswith(BYTE_ORDER_MARK):
-        raise ValueError(f"the first user, {users[0]!r}, cannot be written as text: it begins with a byte order mark.")
+    for begin, what in ((BYTE_ORDER_MARK, "with a byte order mark"), (PARQUET_MARK, "as Parquet files do")):
+        if len(users) and users[0].encode().startswith(begin):
+            raise ValueError(f"the first user, {users[0]!r}, cannot be written as text: it begins {what}.")
     columns = users.tolist(), items.tolist(), dataset.offsets.tolist()
     fault = layout_fault(list(islice(_rows(*columns), FIRST_LINES)))
     if fault is not None:
@@ -282,12 +297,15 @@ def _rows(users: list[str], items: list[str], bounds: list[int]) -> Iterator[lis
         yield [user, *items[start:stop]]
 
 
-def _check_none_reads_as_missing(labels: np.ndarray) -> None:
-    missing = [label for label in labels if label.lower() in _MISSING]
-    if missing and any(_NUMBER.fullmatch(label) for label in labels):
+def _check_none_reads_as_missing(labels: np.ndarray, places: np.ndarray) -> None:
+    """Refuse what :func:`read_text` would refuse of items, ``labels[places]``."""
+    if not any(label.lower() in _MISSING for label in labels):
+        return
+    first = _first_of_few(_are_no_numbers(labels)[places])
+    if first is not None and labels[places[first]].lower() in _MISSING:
         raise ValueError(
-            f"the item {missing[0]!r} cannot be written as text: among items that are numbers it reads as a missing "
-            "value. Write Parquet instead, or use another label."
+            f"the item {labels[places[first]]!r} cannot be written as text: among items that are numbers it reads as a "
+            "missing value. Write Parquet instead, or use another label."
         )
 
 
@@ -326,11 +344,24 @@ def times_as_numbers(dataset: SequenceDataset) -> np.ndarray | None:
         return None
     if times.dtype.kind in "if":
         return times
-    seconds = times.astype(f"{times.dtype.kind}8[s]")
+    seconds = _seconds(times)
     whole = seconds.astype(np.int64)
     if (seconds == times).all():
         return whole
     return whole + (times - seconds) / np.timedelta64(1, "s")
+
+
+def _seconds(times: np.ndarray) -> np.ndarray:
+    kind, unit = times.dtype.kind, np.datetime_data(times.dtype)[0]
+    if kind == "m" and unit in ("Y", "M"):
+        raise ValueError(f"times of dtype {times.dtype} cannot be told in seconds: months differ in length.")
+    seconds = times.astype(f"{kind}8[s]")
+    if unit in ("Y", "M", "W", "D", "h", "m"):
+        comes_back = seconds.astype(times.dtype) == times
+        if not comes_back.all():
+            place = int(np.argmin(comes_back))
+            raise ValueError(f"the time {times[place]} cannot be told in seconds: they do not fit in 64 bits.")
+    return seconds
 
 
 def finite_times(dataset: SequenceDataset, how: str) -> np.ndarray | None:

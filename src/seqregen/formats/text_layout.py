@@ -8,10 +8,10 @@ import re
 from itertools import chain, islice
 from typing import Any
 
-__all__ = ["BYTE_ORDER_MARK", "FIRST_LINES", "first_rows", "layout_fault", "read_lines"]
+__all__ = ["BYTE_ORDER_MARK", "FIRST_LINES", "PARQUET_MARK", "first_rows", "layout_fault", "read_lines"]
 
 # What a Parquet file begins with.
-_PARQUET = b"PAR1"
+PARQUET_MARK = b"PAR1"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # What a file is shows in its first lines.
 FIRST_LINES = 1000
@@ -41,7 +41,7 @@ def read_lines(path: str | os.PathLike) -> bytes:
     shown = os.fspath(path)
     with open(path, "rb") as file:
         content = file.read()
-    if content.startswith(_PARQUET):
+    if content.startswith(PARQUET_MARK):
         raise ValueError(f"{shown!r} is a Parquet file and no text. Give it a name that ends with .parquet.")
     nul = content.find(0)
     if nul >= 0:

@@ -156,11 +156,9 @@ def metric_of_each_row(ranks: Any, metric: str, k: int | None) -> np.ndarray:
     ranks = check_ranks(ranks)
     if metric not in ("recall", "ndcg", "mrr"):
         raise ValueError(f"metric must be 'recall', 'ndcg' or 'mrr'; got {metric!r}.")
-    if k is None and metric == "mrr":
-        # The largest integer marks targets that cannot be reached.
-        k = np.iinfo(np.int64).max - 1
-    k = check_cutoff(k)
-    hit = ranks <= k
+    # The largest integer marks targets that cannot be reached.
+    longest = np.iinfo(np.int64).max - 1
+    hit = ranks <= (longest if k is None and metric == "mrr" else min(check_cutoff(k), longest))
     if metric == "recall":
         return hit.astype(np.float64)
     places = np.where(hit, ranks, 1).astype(np.float64)

@@ -126,7 +126,7 @@ def ranking_scorer(metric: str = "ndcg", k: int = 10, exclude_history: bool = Tr
     """
     # Refused here already, not hours later when the first model is trained.
     require_flag("exclude_history", exclude_history)
-    metric_of_each_row(np.ones(1, dtype=np.int64), metric, k)
+    metric_of_each_row(np.ones(1, dtype=np.int64), metric, check_cutoff(k))
     return RankingScorer(metric, k, exclude_history)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..nn import computing_in
 from ..ragged import offsets_from_lengths, position_in_row
 from ..sequences import SequenceDataset
 from ..targets.network import NextItemNetwork
@@ -44,15 +45,17 @@ def position_weights(
     weights = np.ones(dataset.n_interactions, dtype=np.float32)
     pieces = _pieces(dataset, max_length)
     origins = np.repeat(dataset.origin, dataset.lengths)
-    device, table = next(network.parameters()).device, network.item_table()
-    for chosen in _blocks_of_like_length(pieces.lengths):
-        batch = pieces.batch(chosen, device)
-        assert batch.targets is not None
-        assert batch.places is not None
-        read = origin_codes(origins[batch.places], device)
-        inputs = weighting.inputs(network.states(batch), table, batch.targets, read)
-        found = weighting.expected(inputs).cpu().numpy().astype(np.float32)
-        weights[batch.places] = found.clip(_LOWEST, _HIGHEST)
+    device = next(network.parameters()).device
+    with computing_in("float32", device):
+        table = network.item_table()
+        for chosen in _blocks_of_like_length(pieces.lengths):
+            batch = pieces.batch(chosen, device)
+            assert batch.targets is not None
+            assert batch.places is not None
+            read = origin_codes(origins[batch.places], device)
+            inputs = weighting.inputs(network.states(batch), table, batch.targets, read)
+            found = weighting.expected(inputs).cpu().numpy().astype(np.float32)
+            weights[batch.places] = found.clip(_LOWEST, _HIGHEST)
     return weights
 
 

@@ -73,14 +73,16 @@ def _without_their_last(training: SequenceDataset, is_dev: np.ndarray) -> Sequen
 def _mined_by_too_few(training: SequenceDataset, staying: SequenceDataset) -> np.ndarray:
     """Which rows are patterns that mining would not have found in the rows that stay, bool (n_rows,).
 
-    The least support that the patterns have in all original rows stands for the one that they were mined with.
+    The least support that any of them has in all original rows stands for the one that they were mined with, or 2, the
+    least that tells of more than one row. Patterns that no original row holds are not of these rows, and stay.
     """
     numbers = np.flatnonzero((training.origin == Origin.MINED) & (training.lengths > 1))
     found = np.zeros(len(training), dtype=bool)
     if len(numbers):
         mined = training[numbers]
         before, after = (_support(mined, rows) for rows in (training.originals(), staying))
-        found[numbers] = after < before.min()
+        least = max(2, before[before > 0].min(initial=np.iinfo(np.int64).max))
+        found[numbers] = (after < before) & (after < least)
     return found
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-__all__ = ["implicit_gradient", "losses_gradient", "second_order_kernels", "through_minimum"]
+__all__ = ["implicit_gradient", "losses_gradient", "through_minimum"]
 
 # What torch puts behind a derivative that has none of its own.
 _NOT_DIFFERENTIABLE = "torch::autograd::Error"
@@ -71,6 +69,8 @@ def implicit_gradient(
 
     Raises
     ------
+    TypeError
+        ``parameters`` or ``hyperparameters`` is a tensor, not a sequence of them.
     ValueError
         ``n_terms`` is no integer of at least 0, ``step`` is not above 0, or ``tolerance`` is below 0.
     RuntimeError
@@ -92,6 +92,9 @@ def implicit_gradient(
         raise ValueError(f"step must be above 0 and finite, or None to measure the curvature; got {step!r}.")
     if not 0 <= tolerance < math.inf:
         raise ValueError(f"tolerance must be at least 0 and finite; got {tolerance!r}.")
+    for name, tensors in (("parameters", parameters), ("hyperparameters", hyperparameters)):
+        if isinstance(tensors, Tensor):
+            raise TypeError(f"{name} must be a sequence of tensors; got one tensor. Give [{name}].")
     parameters, hyperparameters = list(parameters), list(hyperparameters)
     gradients = losses_gradient(dev_loss, parameters)
     return through_minimum(
@@ -214,14 +217,3 @@ def _filled(found: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tens
     return [
         torch.zeros_like(tensor) if part is None else part.detach() for part, tensor in zip(found, like, strict=True)
     ]
-
-
-@contextmanager
-def second_order_kernels() -> Iterator[None]:
-    """Let torch compute with kernels that can be differentiated twice.
-
-    Recurrent layers in cuDNN and fused attention, on CPUs and GPUs, have no second derivative; what stands in for
-    them is slower and has one. Graphs made inside can be differentiated outside, too.
-    """
-    with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
-        yield

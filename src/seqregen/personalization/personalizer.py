@@ -21,7 +21,7 @@ from ..transformers import SequenceTransformer
 from .applying import position_weights
 from .inspection import WeightSummary, summarize_weights
 from .training import Personalization, PersonalizationSettings
-from .weighting import FEATURES
+from .weighting import FEATURES, WeightingNetwork
 
 __all__ = ["DatasetPersonalizer"]
 
@@ -108,7 +108,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
     dev : {"train", "original", "held_out", "held_out_items"}, default="original"
         Rows of the unweighted loss: all that are trained on (published code), the original ones among them (paper),
         or a random share of the original ones that is kept from the model, as are regenerated rows made of them and
-        mined rows that too few others support.
+        mined rows that too few others support. With ``optimize="joint"`` there is no such loss.
         "held_out_items" keeps the last items of such a share alone, and takes the loss of these items:
         what the model is for, at the price of few items. A loss on rows that are trained on favours whatever
         helps to know them by heart. Validation items are never read.
@@ -331,7 +331,11 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
 
     def _settings(self, data: SequenceDataset) -> PersonalizationSettings:
         values = {name: getattr(self, name) for name in PersonalizationSettings.__annotations__}
-        fixed = self._fixed_by_default(data) if self._fixes_by_default else tuple(self.fixed)
+        fixed = (
+            self._fixed_by_default(data)
+            if self._fixes_by_default
+            else tuple(name for name in _ORIGINS if name in self.fixed)
+        )
         return PersonalizationSettings(**(values | {"fixed": fixed}))
 
     @property
@@ -385,36 +389,45 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
         companion = Personalization(settings)
         recommender = clone(self.recommender)
         recommender._fit(X, companion)
-        self.recommender_, self.fixed_ = recommender, settings.fixed
+        weighting = companion.weighting.requires_grad_(False).eval()
+        outer = companion.outer
+        n_updates, n_skipped = (0, 0) if outer is None else (outer.n_updates, outer.n_skipped)
+        self._warn_if_nothing_was_learnt(recommender, n_updates, n_skipped)
+        weighted = data.replace(weights=_weights_of(data, recommender, weighting, settings.fixed))
+        by_origin, by_popularity, by_position = (
+            summarize_weights(weighted, by) for by in ("origin", "popularity", "position")
+        )
         remember_columns(self, X)
-        self.vocabulary_ = self.recommender_.vocabulary_
-        self.weighting_ = companion.weighting.requires_grad_(False).eval()
-        self.n_updates_ = 0 if companion.outer is None else companion.outer.n_updates
-        self.n_skipped_ = 0 if companion.outer is None else companion.outer.n_skipped
-        self._warn_if_nothing_was_learnt()
-        weighted = data.replace(weights=self._weights(data))
+        self.recommender_, self.vocabulary_ = recommender, recommender.vocabulary_
+        self.weighting_, self.fixed_ = weighting, settings.fixed
+        self.n_updates_, self.n_skipped_ = n_updates, n_skipped
         self.weights_ = weighted.weights
-        self.weights_by_origin_: dict[str, WeightSummary] = summarize_weights(weighted, "origin")
-        self.weights_by_popularity_: dict[str, WeightSummary] = summarize_weights(weighted, "popularity")
-        self.weights_by_position_: dict[str, WeightSummary] = summarize_weights(weighted, "position")
+        self.weights_by_origin_: dict[str, WeightSummary] = by_origin
+        self.weights_by_popularity_: dict[str, WeightSummary] = by_popularity
+        self.weights_by_position_: dict[str, WeightSummary] = by_position
         return self
 
-    def _warn_if_nothing_was_learnt(self) -> None:
-        if self.n_updates_ == 0 and self.optimize != "joint":
-            what = f"all {self.n_skipped_} update(s) were skipped: their gradients were not finite or too large"
-            if self.n_skipped_ == 0:
-                # Those of the refit, where there is one, are the epochs of the model that is kept.
-                epochs = getattr(self.recommender_, "refit_history_", None) or self.history_
-                what = f"training ended after {len(epochs)} epoch(s), before the first update; lower warmup_epochs"
+    def _warn_if_nothing_was_learnt(self, recommender: SequentialRecommender, n_updates: int, n_skipped: int) -> None:
+        if self.optimize == "joint":
+            return
+        # Where there is a refit, the model of its last epoch is kept.
+        refit = getattr(recommender, "refit_history_", None)
+        kept = refit[-1] if refit else recommender.history_[recommender.best_epoch_]
+        epoch, n_kept = int(kept["epoch"]) + 1, int(kept["updates"])
+        what = None
+        if n_updates == 0 and n_skipped:
+            what = f"all {n_skipped} update(s) were skipped: their gradients were not finite or too large"
+        elif n_updates == 0:
+            n_epochs = len(refit or recommender.history_)
+            what = f"training ended after {n_epochs} epoch(s), before the first update; lower warmup_epochs"
+        elif n_kept == 0:
+            where, name = "before the first update", "update_every"
+            if epoch <= self.warmup_epochs:
+                where, name = f"within the warm-up of {self.warmup_epochs} epoch(s)", "warmup_epochs"
+            what = f"the model was best in epoch {epoch}, {where}; lower {name}"
+        if what is not None:
             warnings.warn(
                 f"DatasetPersonalizer learnt nothing, and its weights mean nothing: {what}.",
-                UserWarning,
-                stacklevel=stacklevel_of_caller(),
-            )
-        elif self.recommender_.best_epoch_ < self.warmup_epochs and self.warmup_epochs:
-            warnings.warn(
-                f"DatasetPersonalizer: the model was best in epoch {self.recommender_.best_epoch_ + 1}, within the "
-                f"warm-up of {self.warmup_epochs} epoch(s), before weights were learnt. Lower warmup_epochs.",
                 UserWarning,
                 stacklevel=stacklevel_of_caller(),
             )
@@ -443,13 +456,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
         check_is_fitted(self, "weighting_")
         data = check_sequences(X, vocabulary=self.vocabulary_)
         check_weights(data)
-        return data.replace(weights=self._weights(data))
-
-    def _weights(self, data: SequenceDataset) -> np.ndarray:
-        weights = position_weights(self.recommender_.network_, self.weighting_, data, self.recommender_.max_length_)
-        fixed = np.isin(data.origin, [Origin[name.upper()] for name in self.fixed_])
-        weights[np.repeat(fixed, data.lengths)] = 1
-        return weights if data.weights is None else weights * data.weights
+        return data.replace(weights=_weights_of(data, self.recommender_, self.weighting_, self.fixed_))
 
     # Ranking
 
@@ -468,3 +475,12 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
         if weighting is not None and weighting.temperature.device.type != "cpu":
             state = state | {"weighting_": copy.deepcopy(weighting).cpu()}
         return state
+
+
+def _weights_of(
+    data: SequenceDataset, recommender: SequentialRecommender, weighting: WeightingNetwork, fixed: tuple[str, ...]
+) -> np.ndarray:
+    weights = position_weights(recommender.network_, weighting, data, recommender.max_length_)
+    is_fixed = np.isin(data.origin, [Origin[name.upper()] for name in fixed])
+    weights[np.repeat(is_fixed, data.lengths)] = 1
+    return weights if data.weights is None else weights * data.weights

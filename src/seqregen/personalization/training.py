@@ -17,7 +17,8 @@ from ..targets.task import TrainingPart, TrainingTask
 from ..training import NextItemBatch, OuterPlan, OuterUpdates, TrainingRows, next_item_rows
 from ..training.fingerprint import fingerprint
 from .dev_rows import keep_for_dev
-from .hypergradient import losses_gradient, second_order_kernels, through_minimum
+from .hypergradient import losses_gradient, through_minimum
+from .kernels import second_order_kernels
 from .weighting import WeightingNetwork, origin_codes
 
 __all__ = ["Personalization", "PersonalizationSettings"]
@@ -78,10 +79,6 @@ class PersonalizationSettings:
         )
 
 
-def _mean(losses: Tensor, weights: Tensor | None) -> Tensor:
-    return losses.mean() if weights is None else (losses * weights).mean()
-
-
 class _Together(nn.Module):
     """A recommender's network and the one that weighs its positions: what is trained, saved and restored as one."""
 
@@ -120,6 +117,9 @@ class Personalization:
 
     def kept_in(self, training: SequenceDataset, seed: int) -> SequenceDataset:
         """All rows, or what remains of them when some are kept for dev, in whole or their last items."""
+        if self._settings.optimize == "joint":
+            # It has no dev loss.
+            return training
         if self._settings.dev == "original":
             self._dev_rows = training.originals()
             _require_targets(self._dev_rows, "dev='original' draws from original rows")
@@ -263,16 +263,21 @@ class _Join:
 
     def _unweighted(self, batch: NextItemBatch, random: np.random.Generator, part: TrainingPart) -> Tensor:
         _, losses = self.original.measure(batch, random)
-        return self._with_added(_mean(losses, batch.weights), batch, random, part)
+        return self._with_added(self._mean(losses, batch.weights), batch, random, part)
 
     def _weighted(self, batch: NextItemBatch, random: np.random.Generator, counted: bool = True) -> Tensor:
         states, losses = self.original.measure(batch, random)
         weights = self._weights(states, batch, random, counted)
         if batch.weights is not None:
             weights = weights * batch.weights
+        return self._with_added(self._mean(losses, weights), batch, random, self.original.part)
+
+    def _mean(self, losses: Tensor, weights: Tensor | None) -> Tensor:
+        if weights is None:
+            return losses.mean()
         # Where all weights of a batch are 0, its loss is.
         total = weights.sum().clamp(min=_TINY) if self.settings.normalize == "weight" else len(losses)
-        return self._with_added((losses * weights).sum() / total, batch, random, self.original.part)
+        return (losses * weights).sum() / total
 
     def _with_added(
         self, mean: Tensor, batch: NextItemBatch, random: np.random.Generator, part: TrainingPart
@@ -342,7 +347,7 @@ class _Join:
 
     def _loss_of_last(self, batch: NextItemBatch, random: np.random.Generator) -> Tensor:
         _, losses = self.original.measure_last(batch, random)
-        return _mean(losses, None if batch.weights is None else batch.weights[batch.last])
+        return self._mean(losses, None if batch.weights is None else batch.weights[batch.last])
 
     def _drawn(self, rows: TrainingRows, size: int, random: np.random.Generator) -> NextItemBatch:
         chosen = random.choice(len(rows), min(size, len(rows)), replace=False, shuffle=False)

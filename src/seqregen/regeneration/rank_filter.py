@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import check_sequences
+from ..metrics import UNREACHABLE
 from ..model_selection import leave_one_out
 from ..parameters import check_flag, check_integer, draw_seed, remember_columns
 from ..sequences import Origin, SequenceDataset
@@ -168,5 +169,5 @@ class RankFilter(MetaEstimatorMixin, SequenceTransformer, BaseEstimator):
         fronts, last = leave_one_out(SequenceDataset(added.items, added.offsets, self.vocabulary_))
         ranks = self.recommender_.rank(fronts, last, exclude_history=self.exclude_history)
         kept = np.ones(len(data), dtype=bool)
-        kept[numbers] = ranks <= self.highest_rank
+        kept[numbers] = (ranks <= self.highest_rank) & (ranks != UNREACHABLE)
         return data[kept]

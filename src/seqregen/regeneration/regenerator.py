@@ -28,6 +28,7 @@ from ..parameters import (
 from ..sequences import Origin, SequenceDataset
 from ..training import LOSSES, TrainingPlan, resolve_device, train, with_network_on_cpu
 from ..training.checkpoints import checkpoint_of, warn_of_unrepeatable_runs
+from ..training.gradients import with_gradients
 from ..training.run_parameters import check_run_parameters
 from ..transformers import SequenceTransformer
 from .decoding import Decoded, DecodingSettings, decode
@@ -137,7 +138,8 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
     network_ : RegeneratorNetwork or None
         None where there was no pattern to learn from.
     history_ : list of dict
-        One record an epoch: ``epoch``, ``loss``, ``gate_entropy``, ``memory_entropy``, ``seconds``.
+        One record an epoch: ``epoch``, ``loss``, ``gate_entropy``, ``memory_entropy``, ``seconds``,
+        ``evaluation_seconds``.
     miner_ : PatternMiner or None
         The miner that was fitted because X had no pairs.
     report_ : RegenerationReport
@@ -256,6 +258,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
 
     # Learning
 
+    @with_gradients
     def fit(self, X: Any, y: Any = None) -> DatasetRegenerator:
         """Learn the pairs of the original rows of X.
 
@@ -488,7 +491,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
             mean_length=len(rows.items) / max(kept, 1),
             memory_use=tuple(np.asarray(self.memory_use_).tolist()),
             gate_entropy=self.gate_entropy_,
-            memory_entropy=float(entropy(torch.as_tensor(self.memory_use_))),
+            memory_entropy=max(0.0, float(entropy(torch.as_tensor(self.memory_use_)))),
             share_new=share_of_new(rows.items, rows.offsets, known, (originals.items, originals.offsets)),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import check_sequences, check_weights
+from ..labels import encode_labels
 from ..parameters import check_flag, check_integer, check_real, draw_seed, remember_columns
 from ..ragged import position_in_row
 from ..sequences import Origin, SequenceDataset
@@ -208,13 +210,33 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
         numbers = np.flatnonzero(originals.lengths)
         sources = np.tile(numbers, self.n_copies)
         rows = SequenceDataset(originals.items, originals.offsets, self.vocabulary_)[sources]
+        score_blocks, is_known = _in_order_of(self.vocabulary_, self.teacher_)
         settings = DrawingSettings(self.n_items, self.temperature, self.exclude_history)
         random = np.random.default_rng(self.drawing_seed_)
-        longer = continued(
-            rows, self.teacher_.score_blocks, self.is_sayable_, settings, random, verbose=bool(self.verbose)
-        )
+        is_sayable = self.is_sayable_ & is_known
+        longer = continued(rows, score_blocks, is_sayable, settings, random, verbose=bool(self.verbose))
         is_drawn = position_in_row(longer.offsets) >= np.repeat(rows.lengths, longer.lengths)
         weights = np.ones(data.n_interactions, dtype=np.float32) if data.weights is None else data.weights
         return data.append(longer.items, longer.offsets, Origin.REGENERATED, source=sources).replace(
             weights=np.concatenate([weights, np.where(is_drawn, np.float32(self.weight), np.float32(0))])
         )
+
+
+def _in_order_of(vocabulary: np.ndarray, teacher: Any) -> tuple[Callable[..., Iterable[Any]], np.ndarray]:
+    """The teacher's scores, a column for each item of a vocabulary, and which of these items it knows.
+
+    A teacher that was fitted elsewhere has a vocabulary of its own.
+    """
+    known = getattr(teacher, "vocabulary_", vocabulary)
+    codes = encode_labels(vocabulary, known)
+    if np.array_equal(codes, np.arange(1, len(known) + 1)):
+        return teacher.score_blocks, codes > 0
+    columns = np.maximum(codes - 1, 0)
+
+    def score_blocks(rows: SequenceDataset, block_rows: int) -> Iterator[np.ndarray]:
+        for block in teacher.score_blocks(rows, block_rows):
+            scores = np.asarray(block)
+            # What has other columns is refused where it is read.
+            yield scores[:, columns] if scores.ndim == 2 and scores.shape[1] == len(known) else scores
+
+    return score_blocks, codes > 0

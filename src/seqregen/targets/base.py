@@ -43,6 +43,7 @@ from ..training import (
 )
 from ..training.batches import history_batches
 from ..training.checkpoints import checkpoint_of, warn_of_unrepeatable_runs
+from ..training.gradients import with_gradients
 from ..training.run_parameters import check_run_parameters
 from .encoding import last_states_of
 from .network import NextItemNetwork
@@ -104,7 +105,8 @@ class SequentialRecommender(Ranker):
     vocabulary_ : ndarray of shape (n_items,)
         Item labels; the catalogue that is ranked.
     history_ : list of dict
-        One record an epoch: ``epoch``, ``loss``, ``seconds``, and ``ndcg@20`` of the validation items.
+        One record an epoch: ``epoch``, ``loss``, ``seconds``, and of the validation items ``ndcg@20`` and
+        ``evaluation_seconds``.
     best_epoch_ : int
         Epoch, from 0, whose weights are kept.
     refit_history_ : list of dict
@@ -216,6 +218,7 @@ class SequentialRecommender(Ranker):
         # Results hang on the loss more than on all else: it is shown where it is the default, too.
         return with_parameter(super().__repr__(N_CHAR_MAX), "loss", self.loss)
 
+    @with_gradients
     def _fit(self, X: Any, companion: Companion | None = None) -> SequentialRecommender:
         """Train, alone or with something that takes part."""
         self._check_parameters()
