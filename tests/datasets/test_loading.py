@@ -292,5 +292,5 @@ def test_a_failed_download_says_where_the_file_belongs(published, monkeypatch, t
 
 def test_a_home_that_is_a_file(tmp_path):
     (tmp_path / "home").touch()
-    with pytest.raises(NotADirectoryError, match="data_home .* is a file; give a folder"):
+    with pytest.raises(NotADirectoryError, match=r"data_home .* is a file; give a folder"):
         fetch_amazon("toys", data_home=tmp_path / "home")
