@@ -90,9 +90,10 @@ def check_rows_fit(rows: SequenceDataset, path: str) -> None:
         bounds = np.zeros(len(rows) + 1, dtype=np.int64)
         bounds[-1] = len(places)
     else:
-        from ..formats.text import finite_times
+        from ..formats.text import finite_times, item_texts
         from ..formats.text_layout import FIRST_LINES
 
+        item_texts(rows)
         finite_times(rows, "as text")
         # By its first lines a text is known.
         bounds = np.minimum(rows.offsets, rows.offsets[min(FIRST_LINES, len(rows))])

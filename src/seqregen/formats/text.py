@@ -19,7 +19,16 @@ from ..ragged import offsets_from_lengths, read_only, row_of_position
 from ..sequences import SequenceDataset
 from .text_layout import BYTE_ORDER_MARK, FIRST_LINES, PARQUET_MARK, first_rows, layout_fault, read_lines
 
-__all__ = ["as_texts", "finite_times", "loses_users", "read_text", "times_as_numbers", "user_tokens", "write_text"]
+__all__ = [
+    "as_texts",
+    "finite_times",
+    "item_texts",
+    "loses_users",
+    "read_text",
+    "times_as_numbers",
+    "user_tokens",
+    "write_text",
+]
 
 _BAR = ord("|")
 _MINUS = ord("-")
@@ -272,9 +281,7 @@ def write_text(dataset: SequenceDataset, path: str | os.PathLike) -> None:
         infinite or cannot be told in seconds; or the labels make the file look like a table of another format, which
         :func:`read_text` refuses.
     """
-    labels = _texts(dataset.vocabulary, "the item")
-    _check_none_reads_as_missing(labels, dataset.items - 1)
-    items = labels[dataset.items - 1]
+    items = item_texts(dataset)[dataset.items - 1]
     times = finite_times(dataset, "as text")
     if times is not None:
         items = items + "|" + np.array(list(map(repr, times.tolist())), dtype=object)
@@ -297,16 +304,20 @@ def _rows(users: list[str], items: list[str], bounds: list[int]) -> Iterator[lis
         yield [user, *items[start:stop]]
 
 
-def _check_none_reads_as_missing(labels: np.ndarray, places: np.ndarray) -> None:
-    """Refuse what :func:`read_text` would refuse of items, ``labels[places]``."""
+def item_texts(dataset: SequenceDataset) -> np.ndarray:
+    """The labels of the vocabulary as texts; refused where :func:`read_text` would refuse the items."""
+    labels = _texts(dataset.vocabulary, "the item")
     if not any(label.lower() in _MISSING for label in labels):
-        return
-    first = _first_of_few(_are_no_numbers(labels)[places])
-    if first is not None and labels[places[first]].lower() in _MISSING:
-        raise ValueError(
-            f"the item {labels[places[first]]!r} cannot be written as text: among items that are numbers it reads as a "
-            "missing value. Write Parquet instead, or use another label."
-        )
+        return labels
+    first = _first_of_few(_are_no_numbers(labels)[dataset.items - 1])
+    if first is not None:
+        label = labels[dataset.items[first] - 1]
+        if label.lower() in _MISSING:
+            raise ValueError(
+                f"the item {label!r} cannot be written as text: among items that are numbers it reads as a missing "
+                "value. Write Parquet instead, or use another label."
+            )
+    return labels
 
 
 def user_tokens(dataset: SequenceDataset) -> np.ndarray:
