@@ -83,21 +83,20 @@ def check_rows_fit(rows: SequenceDataset, path: str) -> None:
     ValueError
         An item, a user, a time or a domain has no place in the format of the output.
     """
+    from ..formats.text import finite_times, item_texts
+    from ..formats.text_layout import FIRST_LINES
+
     # What a format can hold, the format alone knows, and a trial of few interactions costs nothing.
     if Path(path).suffix.lower() in PARQUET:
         domains = [] if rows.domains is None else rows.domains.tolist()
-        places = list({label: place for place, label in enumerate(domains)}.values())
-        bounds = np.zeros(len(rows) + 1, dtype=np.int64)
-        bounds[-1] = len(places)
+        places = np.array(list({label: place for place, label in enumerate(domains)}.values()), dtype=np.int64)
+        bounds = np.repeat([0, len(places)], [len(rows), 1])
     else:
-        from ..formats.text import finite_times, item_texts
-        from ..formats.text_layout import FIRST_LINES
-
         item_texts(rows)
         finite_times(rows, "as text")
-        # By its first lines a text is known.
+        # A text is known by its first lines.
         bounds = np.minimum(rows.offsets, rows.offsets[min(FIRST_LINES, len(rows))])
-        places = list(range(bounds[-1]))
+        places = np.arange(bounds[-1])
     columns = {name: getattr(rows, name) for name in ("timestamps", "domains")}
     columns = {name: None if values is None else values[places] for name, values in columns.items()}
     trial = SequenceDataset(rows.items[places], bounds, rows.vocabulary, users=rows.users, **columns)

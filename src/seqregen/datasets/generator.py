@@ -94,10 +94,10 @@ def make_sequences(
     # scikit-learn loads pandas where that is installed; importing this package must not.
     from sklearn.utils import check_random_state
 
-    _check_parameters(n_sequences, n_items, mean_length, min_length, n_tastes, n_successors, transition_strength)
+    _check_parameters(
+        n_sequences, n_items, mean_length, min_length, n_tastes, n_successors, transition_strength, popularity_exponent
+    )
     require_flag("return_transitions", return_transitions)
-    if not _is_number(popularity_exponent) or not -_STEEPEST <= popularity_exponent <= _STEEPEST:
-        raise ValueError(f"popularity_exponent must lie in [-{_STEEPEST}, {_STEEPEST}]; got {popularity_exponent!r}.")
     random = np.random.default_rng(check_random_state(random_state).randint(0, 2**32, size=4, dtype=np.uint32))
     lengths = _draw_lengths(random, n_sequences, n_items, mean_length, min_length)
     # ring[taste, place] is an item, counted from 0.
@@ -118,6 +118,7 @@ def _check_parameters(
     n_tastes: int,
     n_successors: int,
     transition_strength: float,
+    popularity_exponent: float,
 ) -> None:
     least = {"n_sequences": n_sequences, "n_items": n_items, "min_length": min_length, "n_tastes": n_tastes}
     for name, value in (least | {"n_successors": n_successors}).items():
@@ -130,6 +131,8 @@ def _check_parameters(
             f"mean_length must lie between min_length ({min_length}) and n_items ({n_items}), "
             f"for no item comes twice in a row; got {mean_length!r}."
         )
+    if not _is_number(popularity_exponent) or not -_STEEPEST <= popularity_exponent <= _STEEPEST:
+        raise ValueError(f"popularity_exponent must lie in [-{_STEEPEST}, {_STEEPEST}]; got {popularity_exponent!r}.")
     if n_successors >= n_items:
         raise ValueError(f"n_successors must be less than n_items ({n_items}); got {n_successors}.")
 

@@ -9,6 +9,7 @@ import os
 import zoneinfo
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,8 @@ _VERSION = 2
 # What the metadata say in the place of a dtype of labels that are text.
 _AS_TEXT = "text"
 # What a column of objects may hold for Arrow to give it back as it was.
-_ARROW_NUMBERS = (int, float, bool, np.integer, np.floating, np.bool_)
-_ARROW_LABELS = (*_ARROW_NUMBERS, str, type(None))
+_ARROW_NUMBERS = ((bool, np.bool_), (int, np.integer), (float, np.floating))
+_ARROW_LABELS = (str, type(None), *chain.from_iterable(_ARROW_NUMBERS))
 _NUMBER_COLUMNS = ("origin", "source", "memory", "free_steps")
 # A footer holds the vocabulary; pyarrow's own limit is made for smaller ones.
 _LIMITS: dict[str, Any] = dict.fromkeys(("thrift_string_size_limit", "thrift_container_size_limit"), 2**31 - 1)
@@ -112,9 +113,7 @@ def labels_to_arrow(values: np.ndarray, name: str, dtypes: dict[str, str]) -> An
     dtypes[name] = values.dtype.str
     if values.dtype == object:
         try:
-            labels = values.tolist()
-            # Of numbers of several kinds Arrow makes one kind.
-            if all(map(_is_arrow_label, labels)) and len(set(map(_number_kind, labels)) - {None}) <= 1:
+            if _are_arrow_labels(values):
                 return pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
             # Numbers and strings together, integers beyond 64 bits, strings that are no valid Unicode.
@@ -141,13 +140,16 @@ def labels_to_arrow(values: np.ndarray, name: str, dtypes: dict[str, str]) -> An
         ) from error
 
 
-def _is_arrow_label(value: Any) -> bool:
-    # numpy's durations count as its integers.
-    return isinstance(value, _ARROW_LABELS) and not isinstance(value, np.timedelta64)
+def _are_arrow_labels(values: np.ndarray) -> bool:
+    kinds = set(map(type, values.tolist()))
+    # numpy's durations count as its integers; of numbers of several kinds Arrow makes one kind.
+    known = all(issubclass(kind, _ARROW_LABELS) and not issubclass(kind, np.timedelta64) for kind in kinds)
+    return known and len({_number_of(kind) for kind in kinds} - {None}) <= 1
 
 
-def _number_kind(value: Any) -> str | None:
-    return np.asarray(value).dtype.kind if isinstance(value, _ARROW_NUMBERS) else None
+def _number_of(kind: type) -> int | None:
+    """Which kind of number a type is; a bool, which Python takes for an integer, is the first."""
+    return next((place for place, numbers in enumerate(_ARROW_NUMBERS) if issubclass(kind, numbers)), None)
 
 
 def _texts(values: np.ndarray, name: str) -> Any:

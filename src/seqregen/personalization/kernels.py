@@ -42,30 +42,14 @@ class _PlainAttention(TorchFunctionMode):
 
 
 def _attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *others: Any, **keywords: Any
 ) -> Tensor:
-    """What ``torch.nn.functional.scaled_dot_product_attention`` is documented to compute, with its parameters."""
-    if enable_gqa:
-        key, value = (part.repeat_interleave(query.shape[-3] // part.shape[-3], dim=-3) for part in (key, value))
-    scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
-    if is_causal:
-        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    """What ``torch.nn.functional.scaled_dot_product_attention`` computes where its switch allows nothing fused."""
     if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attn_mask, -torch.inf)
-    elif attn_mask is not None:
-        scores = scores + attn_mask
-    shares = scores.softmax(dim=-1)
-    if attn_mask is not None:
-        # A query that sees nothing gets nothing, as from torch.
-        shares = shares.masked_fill((scores == -torch.inf).all(dim=-1, keepdim=True), 0.0)
-    return functional.dropout(shares, dropout_p) @ value
+        # torch turns it into what is added to scores before it chooses a kernel.
+        attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(~attn_mask, -torch.inf)
+    found, _ = torch.ops.aten._scaled_dot_product_attention_math(query, key, value, attn_mask, *others, **keywords)
+    return found
 
 
 def _calling(function: Any, **others: Callable) -> FunctionType:

@@ -331,8 +331,9 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
 
     def _settings(self, data: SequenceDataset) -> PersonalizationSettings:
         values = {name: getattr(self, name) for name in PersonalizationSettings.__annotations__}
-        fixed = self._fixed_by_default(data)
-        if not self._fixes_by_default:
+        if self._fixes_by_default:
+            fixed = self._fixed_by_default(data)
+        else:
             # Sets have no order that checkpoints could be told by.
             fixed = tuple(name for name in _ORIGINS if name in self.fixed)
         return PersonalizationSettings(**(values | {"fixed": fixed}))
