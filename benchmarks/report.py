@@ -19,7 +19,7 @@ from .datasets import datasets_table
 from .figures import draw_gains, draw_growth, draw_sources, draw_sweeps, draw_weights
 from .growth import ITEM_SIZES, SIZES, growth_table, measured_sizes
 from .machine import RESULTS as ALL_RESULTS
-from .recipes import RECIPES
+from .published.tables import MODELS
 from .runs import MAP_SIZE, RESULTS
 from .store import DATASETS, Store
 from .tables import published_gain
@@ -30,7 +30,7 @@ __all__ = ["PAGES", "all_tables", "draw_figures", "main", "with_tables", "write_
 _ROOT = Path(__file__).parents[1]
 PAGES = (_ROOT / "README.md", _ROOT / "docs" / "results.md")
 _PLACE = re.compile(r"(<!-- table: ([\w-]+) ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
-_CALLED = {"amazon-beauty": "Beauty", "amazon-toys": "Toys"}
+_SWEPT = ("amazon-beauty", "amazon-toys")
 
 
 def all_tables(store: Store) -> Mapping[tuple[str, str], Callable[[], str]]:
@@ -40,7 +40,6 @@ def all_tables(store: Store) -> Mapping[tuple[str, str], Callable[[], str]]:
         "regeneration": tables.regeneration_table,
         "groups": tables.groups_table,
         "costs": tables.costs_table,
-        "gains": tables.gains_table,
         "table3": paper.overall_table,
         "figure4": paper.weights_table,
     }
@@ -50,7 +49,8 @@ def all_tables(store: Store) -> Mapping[tuple[str, str], Callable[[], str]]:
             for dataset in DATASETS
             for name, table in of_a_data_set.items()
         },
-        ("losses", "all"): partial(tables.losses_table, store, _CALLED),
+        ("overview", "all"): partial(tables.overview_table, store, MODELS),
+        ("front", "all"): partial(tables.overview_table, store, ("SASRec",)),
         ("parts", "all"): partial(tables.parts_table, store),
         ("datasets", "all"): datasets_table,
         ("growth", "generated"): growth_table,
@@ -84,7 +84,7 @@ def draw_figures(store: Store) -> None:
         for (recipe, variant), found in store.comparisons(dataset).items():
             label = f"{recipe}: {VARIANTS[variant].label}"
             gains[label] = (found.gain, *found.interval)
-            gain = published_gain(dataset, RECIPES[recipe][0], variant) if recipe.endswith("-bce") else None
+            gain = published_gain(dataset, recipe, variant)
             if gain is not None:
                 published[label] = gain
         if gains:
@@ -96,7 +96,7 @@ def draw_figures(store: Store) -> None:
     for figure, (parameter, _) in paper.SWEEPS.items():
         panels = {
             f"{dataset}, {metric}": paper.sweep(store, dataset, figure, metric)
-            for dataset in _CALLED
+            for dataset in _SWEPT
             for metric in ("recall@20", "ndcg@20")
         }
         draw_sweeps(parameter.replace("_", " "), panels, figure)

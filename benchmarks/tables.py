@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,11 @@ from .variants import VARIANTS
 
 __all__ = [
     "costs_table",
-    "gains_table",
     "groups_table",
-    "losses_table",
     "markdown",
     "mean_and_deviation",
     "models_table",
+    "overview_table",
     "parts_table",
     "published_gain",
     "regeneration_table",
@@ -29,21 +29,17 @@ __all__ = [
 
 # The row of Table 3 that a variant is measured against.
 _ROW_OF = {variant: row for row, variant in ROWS.items()} | {"personalized": "DR4SR+"}
-# What the front page shows: losses, and of what regeneration brings the data set with most runs.
-_LOSSES = {
-    "SASRec-bce": "bce, 1 uniform negative",
-    "SASRec-softmax": "softmax over 4,096 items by popularity, logQ",
-}
-_FRONT_RECIPES = {"SASRec-bce": "bce", "SASRec-sampled_softmax": "softmax, 256 uniform", "SASRec-softmax": "softmax"}
-_FRONT_VARIANTS = {
-    "original": "original",
-    "mined": "original + mined",
-    "regenerated": "original + mined + regenerated",
-    "constant": "the same, all but mined rows weighing 0.5",
-    "personalized_reference": "the same, DR4SR+ as published",
-    "personalized": "the same, DR4SR+",
-    "taught": "original + rows continued by a SASRec under the softmax, weight 1",
-    "taught_ensemble": "original + rows continued by SASRec and FMLP under the softmax, weight 0.3",
+_SIGNIFICANT = 0.05
+# The columns of the overview: what its recipes are trained on.
+_OVERVIEW = {
+    "twice": "original, twice",
+    "mined": "+ mined",
+    "regenerated": "DR4SR",
+    "expected": "DR4SR, filtered",
+    "constant": "DR4SR, constants",
+    "personalized_reference": "DR4SR+ (published)",
+    "personalized": "DR4SR+",
+    "taught_ensemble": "+ teachers",
 }
 
 # What differs by one part alone: of a variant, what it is to be set against.
@@ -84,24 +80,69 @@ def _probability(p_value: float) -> str:
     return f"{p_value:.4f}" if p_value >= 0.00005 else "< 0.0001"
 
 
-def published_gain(dataset: str, model: str, variant: str) -> float | None:
+def published_gain(dataset: str, recipe: str, variant: str) -> float | None:
     """Gain in NDCG@20 over the backbone in Table 3, in percent; None where the paper has no such row."""
-    rows = PAPER["table3"][model]
-    if variant == "original" or variant not in _ROW_OF:
+    backbone = _published_ndcg(dataset, recipe)
+    if backbone is None or variant == "original" or variant not in _ROW_OF:
         return None
-    return 100 * (rows[_ROW_OF[variant]][dataset]["ndcg@20"] / rows["backbone"][dataset]["ndcg@20"] - 1)
+    return 100 * (PAPER["table3"][RECIPES[recipe][0]][_ROW_OF[variant]][dataset]["ndcg@20"] / backbone - 1)
+
+
+def _published_ndcg(dataset: str, recipe: str) -> float | None:
+    """NDCG@20 of a recipe's model on the original rows in Table 3; None for recipes other than the published."""
+    if not recipe.endswith("-bce"):
+        return None
+    return PAPER["table3"][RECIPES[recipe][0]]["backbone"][dataset]["ndcg@20"]
+
+
+def overview_table(store: Store, models: Iterable[str]) -> str:
+    """All data sets at a glance: NDCG@20 on the original rows of models under both losses, and what other rows bring.
+
+    Gains that hold after Holm's correction for all comparisons of their data set are bold, those of one seed in
+    italics; the paper's stand in brackets.
+    """
+    rows = []
+    for dataset, recipe in product(DATASETS, (f"{model}-{loss}" for model in models for loss in ("bce", "softmax"))):
+        compared, adjusted = store.comparisons(dataset), _adjusted(store, dataset)
+        seeds = store.runs(dataset).get((recipe, "original"))
+        if seeds and any((recipe, variant) in compared for variant in _OVERVIEW):
+            cells = [
+                _gain_cell(store, dataset, recipe, variant, adjusted) if (recipe, variant) in compared else "-"
+                for variant in _OVERVIEW
+            ]
+            published = _published_ndcg(dataset, recipe)
+            base = short(np.mean([record["test"]["ndcg@20"] for record in seeds.values()]))
+            rows.append([dataset, recipe, base if published is None else f"{base} ({short(published)})", *cells])
+    return markdown(["data set", "recipe", "original", *_OVERVIEW.values()], rows)
+
+
+def _gain_cell(store: Store, dataset: str, recipe: str, variant: str, adjusted: Mapping[tuple[str, str], float]) -> str:
+    runs = store.runs(dataset)
+    text = f"{store.comparisons(dataset)[recipe, variant].gain:+.1f} %"
+    if adjusted[recipe, variant] < _SIGNIFICANT:
+        text = f"**{text}**"
+    if len(set(runs[recipe, "original"]) & set(runs[recipe, variant])) == 1:
+        text = f"*{text}*"
+    gain = published_gain(dataset, recipe, variant)
+    return text if gain is None else f"{text} ({gain:+.1f})"
+
+
+def _adjusted(store: Store, dataset: str) -> dict[tuple[str, str], float]:
+    """Holm's p value of every comparison with the original rows of a data set."""
+    compared = store.comparisons(dataset)
+    return dict(zip(compared, holm([each.found.p_value for each in compared.values()]), strict=True))
 
 
 def models_table(store: Store, dataset: str) -> str:
     """Every recipe on the original rows, and the published NDCG@20 of its model where there is one."""
     rows = []
-    for recipe, (model, _) in RECIPES.items():
+    for recipe in RECIPES:
         seeds = store.runs(dataset).get((recipe, "original"))
         if not seeds:
             continue
         known = ""
-        if recipe.endswith("-bce"):
-            published = PAPER["table3"][model]["backbone"][dataset]["ndcg@20"]
+        published = _published_ndcg(dataset, recipe)
+        if published is not None:
             ours = np.mean([record["test"]["ndcg@20"] for record in seeds.values()])
             known = f"{short(published)} (ours {100 * (ours / published - 1):+.0f} %)"
         epochs = " ".join(str(record["best_epoch"] + 1) for record in seeds.values())
@@ -115,13 +156,12 @@ def regeneration_table(store: Store, dataset: str) -> str:
 
     The p values are Holm's for all comparisons of the table.
     """
-    compared = store.comparisons(dataset)
-    adjusted = dict(zip(compared, holm([each.found.p_value for each in compared.values()]), strict=True))
+    compared, adjusted = store.comparisons(dataset), _adjusted(store, dataset)
     rows = []
     for recipe, variant, seeds in _compared_runs(store.runs(dataset)):
         found = compared.get((recipe, variant))
         tested = ("", "") if found is None else (found, _probability(adjusted[recipe, variant]))
-        gain = published_gain(dataset, RECIPES[recipe][0], variant) if recipe.endswith("-bce") else None
+        gain = published_gain(dataset, recipe, variant)
         published = "" if gain is None else f"{gain:+.1f} %"
         made = _regenerated_rows(seeds)
         rows.append([recipe, VARIANTS[variant].label, len(seeds), made, *_cells(seeds), *tested, published])
@@ -219,32 +259,6 @@ def _gains_by_group(before: list[dict], after: list[dict]) -> dict[str, str]:
             old, new = (np.mean([groups[by][group]["ndcg@20"] for groups in those]) for those in (before, after))
             gains[f"{what} {group}"] = f"{100 * (new / old - 1):+.1f} %" if old else ""
     return gains
-
-
-def losses_table(store: Store, datasets: Mapping[str, str]) -> str:
-    """SASRec with the published network on the original rows; only the loss differs.
-
-    ``datasets`` maps names to what the table calls them.
-    """
-    rows = [
-        [label, called, len(seeds), *_cells(seeds)]
-        for dataset, called in datasets.items()
-        for recipe, label in _LOSSES.items()
-        if (seeds := store.runs(dataset).get((recipe, "original")))
-    ]
-    return markdown(["loss", "data set", "seeds", *METRICS], rows)
-
-
-def gains_table(store: Store, dataset: str) -> str:
-    """The regeneration table in short, for the front page."""
-    compared = store.comparisons(dataset)
-    rows = [
-        [loss, label, len(seeds), *_cells(seeds), compared.get((recipe, variant), "")]
-        for recipe, loss in _FRONT_RECIPES.items()
-        for variant, label in _FRONT_VARIANTS.items()
-        if (seeds := store.runs(dataset).get((recipe, variant)))
-    ]
-    return markdown(["loss", "trained on", "seeds", *METRICS, "ndcg@20 against original (95 %)"], rows)
 
 
 def _cells(seeds: dict[int, dict[str, Any]]) -> list[str]:
