@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from small_modules import BothWays, LeftPadded, Recurrent
@@ -501,3 +502,12 @@ def test_it_ranks_like_the_librarys_own(tiny, sequences):
     np.testing.assert_allclose(
         model.decision_function(sequences), fitted.decision_function(sequences), rtol=1e-4, atol=1e-6
     )
+
+
+def test_fits_in_threads_are_as_fits_alone(sequences):
+    # First weights and dropout are drawn from generators that all threads share.
+    models = [small(random_state=seed) for seed in range(6)]
+    alone = [model.fit(sequences).history_ for model in models]
+    beside = Parallel(n_jobs=6, backend="threading")(delayed(clone(model).fit)(sequences) for model in models)
+    for before, model in zip(alone, beside, strict=True):
+        assert [epoch["loss"] for epoch in model.history_] == [epoch["loss"] for epoch in before]

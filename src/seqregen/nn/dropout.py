@@ -6,6 +6,7 @@ Here masks are cut from the raw words of a fast generator, 8 or 16 bits an eleme
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -101,9 +102,15 @@ class Dropout(nn.Module):
         return f"rate={self.rate}"
 
 
+# torch's own generators are one for a process: what seeds them and draws from them has them for itself.
+_torch_generators = threading.RLock()
+
+
 @contextmanager
 def seeded_torch(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's generators of the CPU and of a device; afterwards they are as they were before.
+
+    Other threads wait at this place until the block has ended.
 
     Parameters
     ----------
@@ -112,7 +119,7 @@ def seeded_torch(seed: int, device: torch.device) -> Iterator[None]:
         Generators of other GPUs are left alone.
     """
     devices = [] if device.type != "cuda" else [torch.cuda.current_device() if device.index is None else device.index]
-    with torch.random.fork_rng(devices=devices):
+    with _torch_generators, torch.random.fork_rng(devices=devices):
         torch.default_generator.manual_seed(seed)
         for index in devices:
             torch.cuda.default_generators[index].manual_seed(seed)
@@ -123,7 +130,8 @@ class TorchRandomness(nn.Module):
     """Makes repeatable what other people's modules draw from torch's own generators.
 
     A part of a network, so that :func:`use_masks` reaches it: from then on each :meth:`seeded` block begins with
-    a seed of its own. Without masks, and outside of training, torch's generators are used as they are.
+    a seed of its own, and threads take turns. Without masks, and outside of training, torch's generators are used as
+    they are.
     """
 
     def __init__(self) -> None:

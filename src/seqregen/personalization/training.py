@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..nn import RandomMasks, on_device, ordinary_gradients, use_masks
+from ..nn import RandomMasks, on_device, ordinary_gradients, seeded_torch, use_masks
 from ..sequences import Origin, SequenceDataset
 from ..targets.network import NextItemNetwork
 from ..targets.task import TrainingPart, TrainingTask
@@ -172,8 +172,9 @@ class _Join:
 
     def _new_weighting(self) -> WeightingNetwork:
         settings, original = self.settings, self.original
-        # torch draws weights from its global generator as layers are made.
-        with torch.random.fork_rng(devices=[]):
+        seed = int(np.random.SeedSequence(original.seed).generate_state(1)[0])
+        # Layers of torch draw weights from its global generator as they are made.
+        with seeded_torch(seed, torch.device("cpu")):
             weighting = WeightingNetwork(
                 original.network.item_table().shape[1],
                 settings.hidden_dim,
@@ -182,8 +183,7 @@ class _Join:
                 settings.temperature_floor,
                 settings.noise,
             )
-        seed = np.random.SeedSequence(original.seed).generate_state(1)[0]
-        weighting.draw_weights(torch.Generator().manual_seed(int(seed)))
+        weighting.draw_weights(torch.Generator().manual_seed(seed))
         return weighting.to(original.device, original.network.item_table().dtype)
 
     def task(self, outer: OuterUpdates | None) -> TrainingTask:

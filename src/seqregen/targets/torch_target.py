@@ -107,8 +107,8 @@ class TorchTarget(SequentialRecommender):
     Notes
     -----
     As in skorch, parameters of the module stand beside those of its training. torch's own generators are one for a
-    process: fits of modules that draw from them, for first weights or dropout, repeat in processes side by side, not
-    in threads.
+    process: fits in threads take turns where modules draw from them, for first weights or in training, so that
+    they repeat; processes side by side need not wait.
 
     Examples
     --------

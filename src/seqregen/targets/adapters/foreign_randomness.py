@@ -18,6 +18,8 @@ __all__ = ["seeded_everywhere"]
 def seeded_everywhere(seed: int, device: torch.device) -> Iterator[None]:
     """Seed Python's, numpy's old and torch's generators; afterwards they are as they were before.
 
+    Other threads wait until the block has ended.
+
     Parameters
     ----------
     seed : int
@@ -25,13 +27,13 @@ def seeded_everywhere(seed: int, device: torch.device) -> Iterator[None]:
     device : torch.device
         The generator of this device is seeded as well as the CPU's.
     """
-    # What the code inside draws from is numpy's old generator; there is no other way to reach it.
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        with seeded_torch(seed, device):
+    with seeded_torch(seed, device):
+        # What the code inside draws from is numpy's old generator; there is no other way to reach it.
+        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
             yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
