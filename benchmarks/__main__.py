@@ -53,22 +53,27 @@ def _speed(options: argparse.Namespace) -> int:
             "RecBole, RecTools and ranx are left out; build them: python -m benchmarks.peers.environment",
             file=sys.stderr,
         )
-    records = []
+    command = f"python -m benchmarks speed --rounds {options.rounds} --threads {options.threads} --data {options.data}"
+    if options.stages:
+        command += f" --stages {' '.join(options.stages)}"
+    records: list[dict[str, object]] = []
+    facts = {"data": options.data, "threads": options.threads, "peers": environment.installed(), "stages": records}
+    written = None
     print(f"{'stage':<28}{'against':<34}{'ours, s':>10}{'theirs, s':>12}{'ratio':>10}", flush=True)
     for comparison in comparisons(Workload(options.data), stages):
         measured = comparison.measure(options.rounds)
         record = measured.as_record()
         records.append(record)
+        # Behind every comparison: what ends the run does not take those before with it.
+        written = write_results("speed", command, facts, written)
         print(
             f"{measured.stage:<28}{measured.against:<34}{record['seconds']:>10.3f}"
             f"{record['baseline_seconds']:>12.3f}{measured.ratio:>10.2f}",
             flush=True,
         )
-    command = f"python -m benchmarks speed --rounds {options.rounds} --threads {options.threads} --data {options.data}"
-    if options.stages:
-        command += f" --stages {' '.join(options.stages)}"
-    facts = {"data": options.data, "threads": options.threads, "peers": environment.installed(), "stages": records}
-    written = write_results("speed", command, facts)
+    if written is None:
+        print("nothing was measured: these stages need a peer that is not there.", file=sys.stderr)
+        return 1
     print(f"written: results/{written.name}. Ratio: least seconds of theirs over least seconds of ours.")
     return 0
 

@@ -80,12 +80,13 @@ def finished_files(directory: Path, pattern: str) -> list[Path]:
     return sorted(path for path in directory.glob(pattern) if not path.name.startswith("."))
 
 
-def write_results(kind: str, command: str, contents: dict[str, object]) -> Path:
-    """Write ``results/<kind>-<date and time>.json`` aside and rename it into place."""
+def write_results(kind: str, command: str, contents: dict[str, object], path: Path | None = None) -> Path:
+    """Write ``results/<kind>-<date and time>.json`` aside and rename it into place; or over the file given."""
     from seqregen.files import write_aside
 
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{kind}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
+    if path is None:
+        path = RESULTS / f"{kind}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
     record = {"command": command, "machine": describe_machine(), **contents}
     with write_aside(path) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

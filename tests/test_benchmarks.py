@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import accuracy, datasets, paper, plan, report, row_maker, runs, tables, variants
+from benchmarks import __main__ as benchmarks_main
+from benchmarks import accuracy, datasets, machine, paper, plan, report, row_maker, runs, stages, tables, variants
 from benchmarks.recipes import RECIPES
 from benchmarks.store import Store, holm
 from filelock import FileLock, Timeout
@@ -368,3 +369,29 @@ def test_the_data_sets_are_counted_once_and_beside_the_paper(store, tmp_path, mo
     assert "| amazon-beauty | 80 | 25 |" in capsys.readouterr().out
     assert datasets.main(["--datasets", "amazon-beauty"]) == 0
     assert "amazon-beauty\n" not in capsys.readouterr().out.split("|")[0]
+
+
+def test_speeds_that_were_measured_survive_the_end_of_the_run(tmp_path, monkeypatch, capsys):
+    class Found:
+        stage, against, ratio = "mining", "a peer", 2.0
+
+        def measure(self, rounds):
+            return self
+
+        def as_record(self):
+            return {"stage": self.stage, "seconds": 1.0, "baseline_seconds": 2.0}
+
+    def ending_early(workload, names):
+        yield Found()
+        yield Found()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(machine, "RESULTS", tmp_path)
+    monkeypatch.setattr(stages, "comparisons", ending_early)
+    with pytest.raises(KeyboardInterrupt):
+        benchmarks_main.main(["speed", "--stages", "mining"])
+    (path,) = tmp_path.iterdir()
+    assert [record["seconds"] for record in json.loads(path.read_text())["stages"]] == [1.0, 1.0]
+    monkeypatch.setattr(stages, "comparisons", lambda workload, names: iter(()))
+    assert benchmarks_main.main(["speed", "--stages", "metrics"]) == 1
+    assert "nothing was measured" in capsys.readouterr().err
