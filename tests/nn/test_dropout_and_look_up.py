@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import threading
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from seqregen.nn import Dropout, EncoderLayer, RandomMasks, accumulating_gradients, look_up, use_masks
+from seqregen.nn import Dropout, EncoderLayer, RandomMasks, accumulating_gradients, look_up, seeded_torch, use_masks
 
 CPU = torch.device("cpu")
 
@@ -131,3 +133,30 @@ def test_threads_do_not_switch_it_for_one_another():
         thread.join()
     assert gradients[0].any()
     assert not table.grad.any()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_need_not_wait_for_a_thread_that_it_has_not():
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with seeded_torch(0, CPU):
+            inside.set()
+            leave.wait()
+
+    def enter():
+        with seeded_torch(0, CPU):
+            pass
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    inside.wait()
+    child = multiprocessing.get_context("fork").Process(target=enter)
+    child.start()
+    child.join(timeout=60)
+    leave.set()
+    thread.join()
+    code = child.exitcode
+    child.kill()
+    assert code == 0

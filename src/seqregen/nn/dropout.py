@@ -6,6 +6,7 @@ Here masks are cut from the raw words of a fast generator, 8 or 16 bits an eleme
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,6 +105,16 @@ class Dropout(nn.Module):
 
 # torch's own generators are one for a process: what seeds them and draws from them has them for itself.
 _torch_generators = threading.RLock()
+
+
+def _open_in_child() -> None:
+    # A forked process has none of the threads that may have held the lock.
+    global _torch_generators  # noqa: PLW0603
+    _torch_generators = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_open_in_child)
 
 
 @contextmanager
