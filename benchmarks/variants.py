@@ -120,8 +120,19 @@ VARIANTS: dict[str, Variant] = {
         "DR4SR, weights 0.5 but for mined rows",
         lambda maker: _weighed(maker.regenerated(), original=0.5, regenerated=0.5),
     ),
+    # Near what "personalized_moving" learns: is it more than the ratio of mined rows to all others?
+    "constant_tenth": Variant(
+        "DR4SR, weights 0.1 but for mined rows",
+        lambda maker: _weighed(maker.regenerated(), original=0.1, regenerated=0.1),
+    ),
     "personalized_reference": Variant("DR4SR+ (published)", lambda maker: maker.regenerated(), {}, as_published=True),
     "personalized": Variant("DR4SR+", lambda maker: maker.regenerated(), {}),
+    # The published fixed rows, and weights that move: large steps at a low temperature, and proportions alone matter.
+    "personalized_moving": Variant(
+        "DR4SR+, weights that move",
+        lambda maker: maker.regenerated(),
+        {"temperature": 1.0, "optimizer": "adam", "learning_rate": 0.01, "normalize": "weight"},
+    ),
     # What was added is weighed against the original rows, by larger steps, for items that are kept from the model.
     "personalized_original_fixed": Variant(
         "DR4SR+, original rows fixed",
