@@ -39,6 +39,7 @@ _OVERVIEW = {
     "constant": "DR4SR, constants",
     "personalized_reference": "DR4SR+ (published)",
     "personalized": "DR4SR+",
+    "personalized_moving": "DR4SR+, moving",
     "taught_ensemble": "+ teachers",
 }
 
@@ -52,6 +53,8 @@ _PARTS = (
     ("expected", "regenerated"),
     ("personalized_reference", "constant"),
     ("personalized", "constant"),
+    ("personalized_moving", "constant"),
+    ("personalized_moving", "constant_tenth"),
     ("taught", "mined"),
     ("taught_ensemble", "mined"),
 )

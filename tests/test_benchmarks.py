@@ -175,7 +175,7 @@ def test_the_overview_tells_what_holds_and_what_has_one_seed(tmp_path):
         for seed, rank in enumerate(by_seed):
             write(variant, seed, rank)
     lines = tables.overview_table(Store(tmp_path), ["SASRec", "GNN"]).splitlines()[2:]
-    gains = "*+0.0 %* | +0.0 % | ***+200.0 %*** (+7.3) | - | - | - | - | **+200.0 %**"
+    gains = "*+0.0 %* | +0.0 % | ***+200.0 %*** (+7.3) | - | - | - | - | - | **+200.0 %**"
     assert lines == [f"| amazon-beauty | {RECIPE} | .3333 (.0368) | {gains} |"]
 
 
