@@ -12,7 +12,7 @@ import numpy as np
 from .machine import finished_files
 from .published.tables import MODELS, PAPER, ROWS
 from .store import DATASETS, METRICS, Store
-from .tables import markdown, short
+from .tables import beside, markdown, mean_of, short
 
 __all__ = [
     "SWEEPS",
@@ -59,7 +59,7 @@ def overall_table(store: Store, dataset: str) -> str:
         for row, variant in ROWS.items():
             published = PAPER["table3"][model][row][dataset]
             seeds = store.runs(dataset).get((f"{model}-bce", variant), {})
-            cells = [_beside(_mean(seeds, metric), published[metric]) for metric in METRICS]
+            cells = [beside(mean_of(seeds, metric), published[metric]) for metric in METRICS]
             rows.append([model, row, len(seeds) or "", *cells])
     return markdown(["model", "trained with", "seeds", *METRICS], rows)
 
@@ -72,7 +72,7 @@ def strong_loss_table(store: Store) -> str:
             runs = [store.runs(dataset).get((f"{model}-softmax", variant), {}) for dataset in DATASETS]
             published = PAPER["table3"][model].get(row, {})
             cells = [
-                _beside(_mean(seeds, "ndcg@20"), published[dataset]["ndcg@20"] if published else None)
+                beside(mean_of(seeds, "ndcg@20"), published[dataset]["ndcg@20"] if published else None)
                 for seeds, dataset in zip(runs, DATASETS, strict=True)
             ]
             rows.append([model, row, *cells])
@@ -82,7 +82,10 @@ def strong_loss_table(store: Store) -> str:
 def ablation_table(store: Store) -> str:
     """Table 4: NDCG@20 of SASRec without the parts of DR4SR+."""
     rows = [
-        [name, *(_beside(_mean(_runs(store, dataset, variant), "ndcg@20"), published[dataset]) for dataset in DATASETS)]
+        [
+            name,
+            *(beside(mean_of(_runs(store, dataset, variant), "ndcg@20"), published[dataset]) for dataset in DATASETS),
+        ]
         for (name, variant), published in zip(_ABLATION.items(), PAPER["table4"].values(), strict=True)
     ]
     return markdown(["", *DATASETS], rows)
@@ -176,7 +179,7 @@ def sources(store: Store) -> dict[str, dict[str, tuple[list[float | None], list[
     for model, recipes in _SOURCES.items():
         for source, recipe in recipes.items():
             runs = [store.runs(dataset).get((recipe, "regenerated"), {}) for dataset in DATASETS]
-            ours = [_mean(seeds, "ndcg@20") for seeds in runs]
+            ours = [mean_of(seeds, "ndcg@20") for seeds in runs]
             published = [PAPER["figure5"][model][source][dataset] for dataset in DATASETS]
             found.setdefault(model, {})[source] = (ours, published)
     return found
@@ -185,7 +188,7 @@ def sources(store: Store) -> dict[str, dict[str, tuple[list[float | None], list[
 def sources_table(store: Store) -> str:
     """Figure 5: NDCG@20 where the graph, or the views, are made of the original or of the regenerated rows."""
     rows = [
-        [model, source, *(_beside(ours, theirs) for ours, theirs in zip(*values, strict=True))]
+        [model, source, *(beside(ours, theirs) for ours, theirs in zip(*values, strict=True))]
         for model, by_source in sources(store).items()
         for source, values in by_source.items()
     ]
@@ -196,7 +199,7 @@ def sweep(store: Store, dataset: str, figure: str, metric: str) -> dict[str, Map
     """SASRec's metric by the value of the swept parameter, under bce: ours, and the paper's where it has one."""
     parameter, variants = SWEEPS[figure]
     theirs = PAPER[figure].get(dataset)
-    found = {value: _mean(_runs(store, dataset, variant), metric) for value, variant in variants.items()}
+    found = {value: mean_of(_runs(store, dataset, variant), metric) for value, variant in variants.items()}
     return {
         "ours": {value: mean for value, mean in found.items() if mean is not None},
         "paper": dict(zip(theirs[parameter], theirs[metric], strict=True)) if theirs else {},
@@ -210,20 +213,10 @@ def sweep_table(store: Store, figure: str) -> str:
     for dataset in ("amazon-beauty", "amazon-toys"):
         for metric in ("recall@20", "ndcg@20"):
             lines = sweep(store, dataset, figure, metric)
-            cells = [_beside(lines["ours"].get(value), lines["paper"].get(value)) for value in variants]
+            cells = [beside(lines["ours"].get(value), lines["paper"].get(value)) for value in variants]
             rows.append([dataset, metric, *cells])
     return markdown(["data set", "metric", *(f"{value:g}" for value in variants)], rows)
 
 
 def _runs(store: Store, dataset: str, variant: str) -> dict[int, dict[str, Any]]:
     return store.runs(dataset).get(("SASRec-bce", variant), {})
-
-
-def _mean(seeds: dict[int, dict[str, Any]], metric: str) -> float | None:
-    return float(np.mean([record["test"][metric] for record in seeds.values()])) if seeds else None
-
-
-def _beside(ours: float | None, theirs: float | None) -> str:
-    """Ours, and theirs in brackets; a dash for a run that there is not."""
-    bracket = "" if theirs is None else f" ({short(theirs)})"
-    return f"{'-' if ours is None else short(ours)}{bracket}"

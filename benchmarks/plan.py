@@ -45,6 +45,7 @@ PLAN: tuple[Block, ...] = (
     Block(_SMALL, _SASREC, ("expected", "taught_ensemble", "taught", "constant", "personalized"), (0,)),
     # Weights that move, and what constants of their size do.
     Block(_SMALL, _SASREC, ("personalized_moving", "constant_tenth"), (0, 1)),
+    Block(("amazon-toys",), ("SASRec-bce",), ("personalized_unfixed",), (0,)),
     Block(
         ("amazon-beauty",),
         ("SASRec-bce",),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,12 @@ from .store import DATASETS, METRICS, Records, Store, holm
 from .variants import VARIANTS
 
 __all__ = [
+    "beside",
     "costs_table",
     "groups_table",
     "markdown",
     "mean_and_deviation",
+    "mean_of",
     "models_table",
     "overview_table",
     "parts_table",
@@ -79,6 +80,17 @@ def short(share: Any) -> str:
     return f"{share:.4f}".removeprefix("0")
 
 
+def mean_of(seeds: Mapping[int, Mapping[str, Any]], metric: str) -> float | None:
+    """Of the runs of all seeds; None where there are none."""
+    return float(np.mean([record["test"][metric] for record in seeds.values()])) if seeds else None
+
+
+def beside(ours: float | None, theirs: float | None) -> str:
+    """Ours, and theirs in brackets; a dash for a run that there is not."""
+    bracket = "" if theirs is None else f" ({short(theirs)})"
+    return f"{'-' if ours is None else short(ours)}{bracket}"
+
+
 def _probability(p_value: float) -> str:
     return f"{p_value:.4f}" if p_value >= 0.00005 else "< 0.0001"
 
@@ -104,30 +116,31 @@ def overview_table(store: Store, models: Iterable[str]) -> str:
     Gains that hold after Holm's correction for all comparisons of their data set are bold, those of one seed in
     italics; the paper's stand in brackets.
     """
+    recipes = [f"{model}-{loss}" for model in models for loss in ("bce", "softmax")]
     rows = []
-    for dataset, recipe in product(DATASETS, (f"{model}-{loss}" for model in models for loss in ("bce", "softmax"))):
-        compared, adjusted = store.comparisons(dataset), _adjusted(store, dataset)
-        seeds = store.runs(dataset).get((recipe, "original"))
-        if seeds and any((recipe, variant) in compared for variant in _OVERVIEW):
-            cells = [
-                _gain_cell(store, dataset, recipe, variant, adjusted) if (recipe, variant) in compared else "-"
-                for variant in _OVERVIEW
-            ]
-            published = _published_ndcg(dataset, recipe)
-            base = short(np.mean([record["test"]["ndcg@20"] for record in seeds.values()]))
-            rows.append([dataset, recipe, base if published is None else f"{base} ({short(published)})", *cells])
+    for dataset in DATASETS:
+        gains = _gain_cells(store, dataset)
+        for recipe in recipes:
+            cells = [gains.get((recipe, variant), "-") for variant in _OVERVIEW]
+            if set(cells) != {"-"}:
+                base = mean_of(store.runs(dataset)[recipe, "original"], "ndcg@20")
+                rows.append([dataset, recipe, beside(base, _published_ndcg(dataset, recipe)), *cells])
     return markdown(["data set", "recipe", "original", *_OVERVIEW.values()], rows)
 
 
-def _gain_cell(store: Store, dataset: str, recipe: str, variant: str, adjusted: Mapping[tuple[str, str], float]) -> str:
-    runs = store.runs(dataset)
-    text = f"{store.comparisons(dataset)[recipe, variant].gain:+.1f} %"
-    if adjusted[recipe, variant] < _SIGNIFICANT:
-        text = f"**{text}**"
-    if len(set(runs[recipe, "original"]) & set(runs[recipe, variant])) == 1:
-        text = f"*{text}*"
-    gain = published_gain(dataset, recipe, variant)
-    return text if gain is None else f"{text} ({gain:+.1f})"
+def _gain_cells(store: Store, dataset: str) -> dict[tuple[str, str], str]:
+    """What the overview says of every comparison with the original rows of a data set."""
+    runs, compared, adjusted = store.runs(dataset), store.comparisons(dataset), _adjusted(store, dataset)
+    cells = {}
+    for (recipe, variant), found in compared.items():
+        text = f"{found.gain:+.1f} %"
+        if adjusted[recipe, variant] < _SIGNIFICANT:
+            text = f"**{text}**"
+        if len(set(runs[recipe, "original"]) & set(runs[recipe, variant])) == 1:
+            text = f"*{text}*"
+        gain = published_gain(dataset, recipe, variant)
+        cells[recipe, variant] = text if gain is None else f"{text} ({gain:+.1f})"
+    return cells
 
 
 def _adjusted(store: Store, dataset: str) -> dict[tuple[str, str], float]:

@@ -77,6 +77,9 @@ def _without_mined(maker: RowMaker) -> sr.SequenceDataset:
     return rows[rows.origin != sr.Origin.MINED]
 
 
+# Large steps at a low temperature, and proportions alone matter.
+_MOVING = {"temperature": 1.0, "optimizer": "adam", "learning_rate": 0.01, "normalize": "weight"}
+
 VARIANTS: dict[str, Variant] = {
     "original": Variant("original", lambda maker: maker.original),
     "twice": Variant("original, twice", _twice),
@@ -127,11 +130,10 @@ VARIANTS: dict[str, Variant] = {
     ),
     "personalized_reference": Variant("DR4SR+ (published)", lambda maker: maker.regenerated(), {}, as_published=True),
     "personalized": Variant("DR4SR+", lambda maker: maker.regenerated(), {}),
-    # The published fixed rows, and weights that move: large steps at a low temperature, and proportions alone matter.
-    "personalized_moving": Variant(
-        "DR4SR+, weights that move",
-        lambda maker: maker.regenerated(),
-        {"temperature": 1.0, "optimizer": "adam", "learning_rate": 0.01, "normalize": "weight"},
+    # The published fixed rows, and weights that move.
+    "personalized_moving": Variant("DR4SR+, weights that move", lambda maker: maker.regenerated(), _MOVING),
+    "personalized_unfixed": Variant(
+        "DR4SR+, weights that move, no rows fixed", lambda maker: maker.regenerated(), {**_MOVING, "fixed": ()}
     ),
     # What was added is weighed against the original rows, by larger steps, for items that are kept from the model.
     "personalized_original_fixed": Variant(

@@ -165,10 +165,10 @@ def test_tables_compare_a_variant_with_the_original(store):
 
 def test_the_overview_tells_what_holds_and_what_has_one_seed(tmp_path):
     def write(variant, seed, rank):
-        ranks = np.full(400, rank)
-        record = {"recipe": RECIPE, "variant": variant, "seed": seed, "test": {"ndcg@20": ndcg_at_k(ranks, 20)}}
+        of_users = np.full(400, rank)
+        record = {"recipe": RECIPE, "variant": variant, "seed": seed, "test": {"ndcg@20": ndcg_at_k(of_users, 20)}}
         (tmp_path / f"amazon-beauty_{RECIPE}_{variant}_{seed}.json").write_text(json.dumps(record))
-        np.savez_compressed(tmp_path / f"amazon-beauty_{RECIPE}_{variant}_{seed}.npz", ranks=ranks)
+        np.savez_compressed(tmp_path / f"amazon-beauty_{RECIPE}_{variant}_{seed}.npz", ranks=of_users)
 
     ranks = {"original": (7, 7), "twice": (7,), "mined": (7, 7), "regenerated": (1,), "taught_ensemble": (1, 1)}
     for variant, by_seed in ranks.items():
