@@ -14,7 +14,7 @@ from pathlib import Path
 
 from seqregen.files import write_aside
 
-from . import paper, tables
+from . import curves, paper, tables
 from .datasets import datasets_table
 from .figures import draw_gains, draw_growth, draw_sources, draw_sweeps, draw_weights
 from .growth import ITEM_SIZES, SIZES, growth_table, measured_sizes
@@ -52,6 +52,9 @@ def all_tables(store: Store) -> Mapping[tuple[str, str], Callable[[], str]]:
         ("overview", "all"): partial(tables.overview_table, store, MODELS),
         ("front", "all"): partial(tables.overview_table, store, ("SASRec",)),
         ("parts", "all"): partial(tables.parts_table, store),
+        ("chances", "all"): partial(curves.chances_table, store),
+        ("curves", "all"): partial(curves.curves_table, store),
+        ("curve-parts", "all"): partial(curves.curve_parts_table, store),
         ("datasets", "all"): datasets_table,
         ("growth", "generated"): growth_table,
         ("strong", "all"): partial(paper.strong_loss_table, store),

@@ -14,36 +14,19 @@ import numpy as np
 
 from seqregen.metrics import UNREACHABLE, PairedBootstrap, ndcg_at_k, paired_bootstrap
 
+from .chance import SeedChances
 from .machine import finished_files
 from .recipes import RECIPES
 from .row_maker import WINDOWS
 from .variants import VARIANTS
 
-__all__ = ["DATASETS", "METRICS", "Chance", "Comparison", "Records", "Store", "holm"]
+__all__ = ["DATASETS", "METRICS", "Comparison", "Records", "Store"]
 
 DATASETS = tuple(WINDOWS)
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
-# Degrees of freedom from which a recipe's own deviation is taken, were it smaller than that of all.
-_LEAST_FREEDOM = 4
 
 # Finished runs of one data set: by recipe and variant, and then by seed.
 Records = dict[tuple[str, str], dict[int, dict[str, Any]]]
-
-
-@dataclass(frozen=True)
-class Chance:
-    """How far NDCG@20 differs between seeds.
-
-    Attributes
-    ----------
-    share : float
-        Its deviation over its mean.
-    freedom : int
-        Degrees of freedom that it was estimated with.
-    """
-
-    share: float
-    freedom: int
 
 
 @dataclass(frozen=True)
@@ -104,7 +87,7 @@ class Store:
             for name in (variant, baseline)
         )
         base = float(np.mean([runs[recipe, baseline][seed]["test"]["ndcg@20"] for seed in shared]))
-        chance = self.chance_of(recipe)
+        chance = self.chances.of(recipe)
         deviation, freedom = (chance.share * base, chance.freedom) if chance else (0.0, None)
         return Comparison(
             paired_bootstrap(
@@ -124,42 +107,13 @@ class Store:
             )
         return ranks
 
-    def chance_of(self, recipe: str) -> Chance | None:
-        """How far NDCG@20 differs between the seeds of a recipe, over all rows and data sets.
-
-        A recipe of few seeds has the deviation of all recipes together, or its own where that is larger: few seeds may
-        look steadier than they are, but those that lie far apart do.
-        """
-        own, common = self._chances.get(recipe), self._chances.get("")
-        if own is None or common is None or own.freedom >= _LEAST_FREEDOM:
-            return own or common
-        return max(own, common, key=lambda chance: chance.share)
-
     @cached_property
-    def _chances(self) -> dict[str, Chance]:
-        """The deviation of each recipe by itself, and under "" that of all together."""
-        squares: dict[str, list[float]] = defaultdict(list)
-        freedom: dict[str, int] = defaultdict(int)
-        for recipe, values in self._values():
-            for name in (recipe, ""):
-                squares[name] += ((values / values.mean() - 1) ** 2).tolist()
-                freedom[name] += len(values) - 1
-        return {
-            name: Chance(float(np.sqrt(sum(squares[name]) / freedom[name])), freedom[name])
-            for name in squares
-            if freedom[name]
-        }
+    def chances(self) -> SeedChances:
+        """How far NDCG@20 on the test items differs between the seeds of each recipe."""
+        return SeedChances(self._values())
 
     def _values(self) -> Iterator[tuple[str, np.ndarray]]:
         """NDCG@20 of the seeds of each recipe, variant and data set."""
         for dataset in DATASETS:
             for (recipe, _), seeds in self.runs(dataset).items():
                 yield recipe, np.array([record["test"]["ndcg@20"] for record in seeds.values()])
-
-
-def holm(p_values: list[float]) -> list[float]:
-    """p values that hold for all comparisons together (Holm 1979)."""
-    order = np.argsort(p_values, kind="stable")
-    factors = len(p_values) - np.arange(len(p_values))
-    adjusted = np.minimum(1, np.maximum.accumulate(np.asarray(p_values)[order] * factors))
-    return adjusted[np.argsort(order)].tolist()

@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from .chance import holm
 from .published.tables import PAPER, ROWS
 from .recipes import RECIPES
 from .runs import training_seconds
-from .store import DATASETS, METRICS, Records, Store, holm
+from .store import DATASETS, METRICS, Records, Store
 from .variants import VARIANTS
 
 __all__ = [
+    "OVERVIEW",
+    "PARTS",
+    "SIGNIFICANT",
     "beside",
     "costs_table",
     "groups_table",
@@ -23,6 +27,7 @@ __all__ = [
     "models_table",
     "overview_table",
     "parts_table",
+    "probability",
     "published_gain",
     "regeneration_table",
     "short",
@@ -30,9 +35,9 @@ __all__ = [
 
 # The row of Table 3 that a variant is measured against.
 _ROW_OF = {variant: row for row, variant in ROWS.items()} | {"personalized": "DR4SR+"}
-_SIGNIFICANT = 0.05
+SIGNIFICANT = 0.05
 # The columns of the overview: what its recipes are trained on.
-_OVERVIEW = {
+OVERVIEW = {
     "twice": "original, twice",
     "mined": "+ mined",
     "regenerated": "DR4SR",
@@ -45,7 +50,7 @@ _OVERVIEW = {
 }
 
 # What differs by one part alone: of a variant, what it is to be set against.
-_PARTS = (
+PARTS = (
     ("mined", "twice"),
     ("mined", "windows"),
     ("regenerated", "mined"),
@@ -91,7 +96,8 @@ def beside(ours: float | None, theirs: float | None) -> str:
     return f"{'-' if ours is None else short(ours)}{bracket}"
 
 
-def _probability(p_value: float) -> str:
+def probability(p_value: float) -> str:
+    """Four digits, or that it is less."""
     return f"{p_value:.4f}" if p_value >= 0.00005 else "< 0.0001"
 
 
@@ -121,11 +127,11 @@ def overview_table(store: Store, models: Iterable[str]) -> str:
     for dataset in DATASETS:
         gains = _gain_cells(store, dataset)
         for recipe in recipes:
-            cells = [gains.get((recipe, variant), "-") for variant in _OVERVIEW]
+            cells = [gains.get((recipe, variant), "-") for variant in OVERVIEW]
             if set(cells) != {"-"}:
                 base = mean_of(store.runs(dataset)[recipe, "original"], "ndcg@20")
                 rows.append([dataset, recipe, beside(base, _published_ndcg(dataset, recipe)), *cells])
-    return markdown(["data set", "recipe", "original", *_OVERVIEW.values()], rows)
+    return markdown(["data set", "recipe", "original", *OVERVIEW.values()], rows)
 
 
 def _gain_cells(store: Store, dataset: str) -> dict[tuple[str, str], str]:
@@ -134,7 +140,7 @@ def _gain_cells(store: Store, dataset: str) -> dict[tuple[str, str], str]:
     cells = {}
     for (recipe, variant), found in compared.items():
         text = f"{found.gain:+.1f} %"
-        if adjusted[recipe, variant] < _SIGNIFICANT:
+        if adjusted[recipe, variant] < SIGNIFICANT:
             text = f"**{text}**"
         if len(set(runs[recipe, "original"]) & set(runs[recipe, variant])) == 1:
             text = f"*{text}*"
@@ -176,7 +182,7 @@ def regeneration_table(store: Store, dataset: str) -> str:
     rows = []
     for recipe, variant, seeds in _compared_runs(store.runs(dataset)):
         found = compared.get((recipe, variant))
-        tested = ("", "") if found is None else (found, _probability(adjusted[recipe, variant]))
+        tested = ("", "") if found is None else (found, probability(adjusted[recipe, variant]))
         gain = published_gain(dataset, recipe, variant)
         published = "" if gain is None else f"{gain:+.1f} %"
         made = _regenerated_rows(seeds)
@@ -203,14 +209,14 @@ def parts_table(store: Store) -> str:
     found = {
         (dataset, recipe, variant, baseline): compared[recipe, variant]
         for dataset in DATASETS
-        for variant, baseline in _PARTS
+        for variant, baseline in PARTS
         for compared in [store.comparisons(dataset, baseline)]
         for recipe in RECIPES
         if (recipe, variant) in compared
     }
     adjusted = holm([comparison.found.p_value for comparison in found.values()])
     rows = [
-        [dataset, recipe, VARIANTS[variant].label, VARIANTS[baseline].label, comparison, _probability(p_value)]
+        [dataset, recipe, VARIANTS[variant].label, VARIANTS[baseline].label, comparison, probability(p_value)]
         for ((dataset, recipe, variant, baseline), comparison), p_value in zip(found.items(), adjusted, strict=True)
     ]
     names = ["data set", "recipe", "trained on", "against", "difference in ndcg@20 (95 %)", "p (Holm)"]

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from benchmarks import __main__ as benchmarks_main
 from benchmarks import accuracy, datasets, machine, paper, plan, report, row_maker, runs, stages, tables, variants
+from benchmarks.chance import SeedChances, holm
 from benchmarks.recipes import RECIPES
-from benchmarks.store import Store, holm
+from benchmarks.store import Store
 from filelock import FileLock, Timeout
 from sklearn.base import clone
 
@@ -179,20 +180,19 @@ def test_the_overview_tells_what_holds_and_what_has_one_seed(tmp_path):
     assert lines == [f"| amazon-beauty | {RECIPE} | .3333 (.0368) | {gains} |"]
 
 
-def test_the_chance_of_training_is_that_of_all_where_a_recipe_has_few_seeds_that_agree(tmp_path, monkeypatch):
-    def cell(*values):
-        return {seed: {"test": {"ndcg@20": value}} for seed, value in enumerate(values)}
-
-    cells = {
-        ("one", "original"): cell(0.9, 1.0, 1.1),
-        ("one", "mined"): cell(1.8, 2.0, 2.2),
-        ("far apart", "original"): cell(0.4, 0.6),
-        ("together", "original"): cell(0.5, 0.5),
-        ("alone", "original"): cell(0.5),
+def test_the_chance_of_training_is_that_of_all_where_a_recipe_has_few_seeds_that_agree():
+    chances = SeedChances([
+        ("one", np.array([0.9, 1.0, 1.1])),
+        ("one", np.array([1.8, 2.0, 2.2])),
+        ("far apart", np.array([0.4, 0.6])),
+        ("together", np.array([0.5, 0.5])),
+        ("alone", np.array([0.5])),
+    ])  # fmt: skip
+    found = {
+        recipe: (chance.share, chance.freedom)
+        for recipe in ("one", "far apart", "together", "alone")
+        if (chance := chances.of(recipe))
     }
-    store = Store(tmp_path)
-    monkeypatch.setattr(store, "runs", lambda dataset: cells if dataset == "amazon-toys" else {})
-    found = {recipe: (chance.share, chance.freedom) for recipe, _ in cells if (chance := store.chance_of(recipe))}
     common = (pytest.approx(np.sqrt((4 * 0.01 + 2 * 0.04) / 6)), 6)
     assert found == {
         "one": (pytest.approx(0.1), 4),
@@ -200,7 +200,8 @@ def test_the_chance_of_training_is_that_of_all_where_a_recipe_has_few_seeds_that
         "together": common,
         "alone": common,
     }
-    assert Store(tmp_path / "empty").chance_of("one") is None
+    assert chances.own("alone") is None
+    assert SeedChances([]).of("one") is None
 
 
 def test_any_variant_is_a_baseline(store):

@@ -1,0 +1,71 @@
+"""Validation curves of the accuracy runs, compared at the same epochs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from benchmarks import curves
+from benchmarks.store import Store
+from scipy import stats
+
+RECIPE = "SASRec-bce"
+
+
+def write(directory, variant, seed, curve, test=0.5):
+    record = {
+        "recipe": RECIPE,
+        "variant": variant,
+        "seed": seed,
+        "test": {"ndcg@20": test},
+        "history": [{"epoch": epoch, "ndcg@20": value} for epoch, value in enumerate(curve)],
+    }
+    (directory / f"amazon-beauty_{RECIPE}_{variant}_{seed}.json").write_text(json.dumps(record))
+
+
+@pytest.fixture
+def store(tmp_path):
+    write(tmp_path, "original", 0, np.repeat([0.1, 0.99, 5.0], [20, 20, 7]), test=0.4)
+    write(tmp_path, "original", 1, np.repeat([0.1, 1.01], [20, 20]), test=0.6)
+    write(tmp_path, "mined", 0, np.repeat([0.1, 1.5, 9.0], [20, 20, 30]))
+    write(tmp_path, "regenerated", 0, np.repeat([0.1, 1.01], [20, 25]))
+    return Store(tmp_path)
+
+
+def test_curves_are_compared_over_the_last_epochs_that_all_runs_have(store):
+    chance = np.sqrt(2) * 0.01
+    found = curves.Curves(store).compared("amazon-beauty", RECIPE, "mined", "original")
+    assert (found.gain, found.last, found.n_seeds) == (pytest.approx(50), 40, 1)
+    # One seed beside two; one degree of freedom.
+    deviation = 100 * chance * np.sqrt(1 + 1 / 2)
+    assert found.margin == pytest.approx(deviation * stats.t.ppf(0.975, 1))
+    assert found.p_value == pytest.approx(2 * stats.t.sf(50 / deviation, 1))
+
+
+def test_a_baseline_need_not_be_the_original_rows(store):
+    found = curves.Curves(store).compared("amazon-beauty", RECIPE, "regenerated", "mined")
+    # The mined rows led by far in the last five of the twenty epochs, 26 to 45.
+    assert found.last == 45
+    assert found.gain == pytest.approx(100 * (1.01 / ((15 * 1.5 + 5 * 9) / 20) - 1))
+    assert curves.Curves(store).compared("amazon-beauty", RECIPE, "twice", "mined") is None
+
+
+def test_tables_of_curves(store):
+    lines = curves.curves_table(store).splitlines()[2:]
+    # One degree of freedom: of two comparisons the one that is far off holds.
+    assert lines == [f"| amazon-beauty | {RECIPE} | - | ***+50.0 %*** | *+1.0 %* | - | - | - | - | - | - |"]
+    (line,) = curves.curve_parts_table(store).splitlines()[2:]
+    assert line.startswith(
+        f"| amazon-beauty | {RECIPE} | original + mined + regenerated (DR4SR) | original + mined | 45 |"
+    )
+    chances = curves.chances_table(store).splitlines()[2:]
+    assert chances == [f"| {RECIPE} | 1 | 28.3 % | 1.4 % |"]
+
+
+def test_without_two_seeds_that_differ_there_is_nothing_to_compare(tmp_path):
+    write(tmp_path, "original", 0, [0.1, 0.2])
+    write(tmp_path, "original", 1, [0.1, 0.2])
+    write(tmp_path, "mined", 0, [0.2, 0.3])
+    assert curves.curves_table(Store(tmp_path)) == "There are no runs to compare yet."
+    assert curves.chances_table(Store(tmp_path / "empty")) == "There are no seeds to compare yet."
