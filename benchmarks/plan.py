@@ -43,6 +43,8 @@ PLAN: tuple[Block, ...] = (
     # Does it help at all, under the published loss and under a strong one, and is it the patterns or the steps?
     Block(_SMALL, _SASREC, _TABLE_3, (0,)),
     Block(_SMALL, _SASREC, ("expected", "taught_ensemble", "taught", "constant", "personalized"), (0,)),
+    # Do a teacher's rows and mined ones add up?
+    Block(_SMALL, _SASREC, ("taught_ensemble_mined",), (0, 2)),
     # Weights that move, and what constants of their size do.
     Block(_SMALL, _SASREC, ("personalized_moving", "constant_tenth"), (0, 1)),
     Block(("amazon-toys",), ("SASRec-bce",), ("personalized_unfixed",), (0,)),

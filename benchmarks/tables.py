@@ -63,6 +63,8 @@ PARTS = (
     ("personalized_moving", "constant_tenth"),
     ("taught", "mined"),
     ("taught_ensemble", "mined"),
+    ("taught_ensemble_mined", "mined"),
+    ("taught_ensemble_mined", "taught_ensemble"),
 )
 
 

@@ -77,6 +77,20 @@ def _without_mined(maker: RowMaker) -> sr.SequenceDataset:
     return rows[rows.origin != sr.Origin.MINED]
 
 
+def _by_teachers(maker: RowMaker) -> sr.SequenceDataset:
+    # For models as good as one teacher: a better one, whose draws weigh less. FMLP alone takes most of the time, and
+    # is near its best early.
+    return maker.taught("taught_ensemble", ("SASRec", "FMLP"), patience=5, weight=0.3)
+
+
+def _mined_and_by_teachers(maker: RowMaker) -> sr.SequenceDataset:
+    """What a pipeline of both makes: a teacher learns from the original rows alone."""
+    mined, settings = maker.mined, maker.notes["rows_settings"]
+    taught = _by_teachers(maker)
+    maker.notes["rows_settings"] = settings | maker.notes["rows_settings"]
+    return sr.SequenceDataset.concatenate([mined, taught[taught.origin == sr.Origin.REGENERATED]])
+
+
 # Large steps at a low temperature, and proportions alone matter.
 _MOVING = {"temperature": 1.0, "optimizer": "adam", "learning_rate": 0.01, "normalize": "weight"}
 
@@ -91,11 +105,9 @@ VARIANTS: dict[str, Variant] = {
     "regenerated": Variant("original + mined + regenerated (DR4SR)", lambda maker: maker.regenerated()),
     # Rows that a SASRec under the default loss continued: not DR4SR's, but what they have to beat.
     "taught": Variant("original + continued by a SASRec, weight 1", lambda maker: maker.taught(weight=1.0)),
-    # For models as good as one teacher: a better one, whose draws weigh less. FMLP alone takes most of the time, and
-    # is near its best early.
-    "taught_ensemble": Variant(
-        "original + continued by SASRec and FMLP, weight 0.3",
-        lambda maker: maker.taught("taught_ensemble", ("SASRec", "FMLP"), patience=5, weight=0.3),
+    "taught_ensemble": Variant("original + continued by SASRec and FMLP, weight 0.3", _by_teachers),
+    "taught_ensemble_mined": Variant(
+        "original + mined + continued by SASRec and FMLP, weight 0.3", _mined_and_by_teachers
     ),
     # Rows that a recommender does not expect may be noise.
     "expected_mined": Variant(
