@@ -21,8 +21,10 @@ from .store import DATASETS, Store
 from .tables import OVERVIEW, PARTS, SIGNIFICANT, markdown, probability
 from .variants import VARIANTS
 
-__all__ = ["CurveComparison", "Curves", "chances_table", "curve_parts_table", "curves_table"]
+__all__ = ["CurveComparison", "Curves", "chances_table", "curve_panels", "curve_parts_table", "curves_table"]
 
+# What the figure shows, by its names there.
+_DRAWN = {name: OVERVIEW.get(name, name) for name in ("original", "mined", "regenerated", "taught_ensemble")}
 # Epochs that are averaged over; every recipe's patience is as long, so that every run has as many.
 _WINDOW = 20
 
@@ -165,3 +167,15 @@ def chances_table(store: Store) -> str:
             rows.append([recipe, kept.freedom, *(f"{100 * chance.share:.1f} %" for chance in (kept, averaged))])
     names = ["recipe", "degrees of freedom", "test, the epoch kept", f"validation, mean of {_WINDOW} epochs"]
     return markdown(names, rows) if rows else "There are no seeds to compare yet."
+
+
+def curve_panels(store: Store) -> dict[str, dict[str, list[np.ndarray]]]:
+    """SASRec's curves under both losses on all data sets, the seeds of each kind of rows together."""
+    panels = {}
+    for loss in ("bce", "softmax"):
+        for dataset in DATASETS:
+            runs = store.runs(dataset)
+            panels[f"{dataset}, {loss}"] = {
+                label: _curves_of(runs.get((f"SASRec-{loss}", variant), {})) for variant, label in _DRAWN.items()
+            }
+    return panels

@@ -10,7 +10,7 @@ import numpy as np
 
 from seqregen.files import write_aside
 
-__all__ = ["FIGURES", "draw_gains", "draw_growth", "draw_sources", "draw_sweeps", "draw_weights"]
+__all__ = ["FIGURES", "draw_curves", "draw_gains", "draw_growth", "draw_sources", "draw_sweeps", "draw_weights"]
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 _STYLE = {"svg.hashsalt": "seqregen", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
@@ -177,6 +177,35 @@ def draw_growth(records: list[dict[str, Any]], series: Mapping[str, list[tuple[i
         for axes, what in zip(panels[-1], series, strict=True):
             axes.set_xlabel(what)
         figure.legend(*panels[0][0].get_legend_handles_labels(), frameon=False, loc="outside right center")
+        _save(figure, name)
+
+
+def draw_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], name: str) -> None:
+    """A panel a data set and loss: validation NDCG@20 by epoch, a line a seed and a colour for what is trained on.
+
+    Parameters
+    ----------
+    panels : mapping of title to label to list of curves
+        The panels stand in two rows, one behind the other from left to right.
+    name : str
+        Of the file.
+    """
+    import matplotlib.pyplot as plt
+
+    labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
+    with plt.rc_context(_STYLE):
+        figure, places = plt.subplots(2, -(-len(panels) // 2), figsize=(12, 5), squeeze=False, layout="constrained")
+        for axes, (title, curves) in zip(places.flat, panels.items(), strict=False):
+            for label, seeds in curves.items():
+                for curve in seeds:
+                    axes.plot(range(1, len(curve) + 1), curve, color=f"C{labels.index(label)}", linewidth=0.9)
+            axes.set_title(title, fontsize=9)
+        for axes in places[-1]:
+            axes.set_xlabel("epoch")
+        for axes in places[:, 0]:
+            axes.set_ylabel("NDCG@20, validation")
+        lines = [plt.Line2D([], [], color=f"C{number}") for number in range(len(labels))]
+        figure.legend(lines, labels, frameon=False, loc="outside right center")
         _save(figure, name)
 
 

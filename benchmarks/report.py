@@ -16,7 +16,7 @@ from seqregen.files import write_aside
 
 from . import curves, paper, tables
 from .datasets import datasets_table
-from .figures import draw_gains, draw_growth, draw_sources, draw_sweeps, draw_weights
+from .figures import draw_curves, draw_gains, draw_growth, draw_sources, draw_sweeps, draw_weights
 from .growth import ITEM_SIZES, SIZES, growth_table, measured_sizes
 from .machine import RESULTS as ALL_RESULTS
 from .published.tables import MODELS
@@ -95,6 +95,7 @@ def draw_figures(store: Store) -> None:
         maps = paper.weight_maps(store, dataset)
         if maps:
             draw_weights(maps, MAP_SIZE, f"figure4-{dataset}")
+    draw_curves(curves.curve_panels(store), "curves")
     draw_sources(paper.sources(store), DATASETS, "figure5")
     for figure, (parameter, _) in paper.SWEEPS.items():
         panels = {

@@ -69,3 +69,12 @@ def test_without_two_seeds_that_differ_there_is_nothing_to_compare(tmp_path):
     write(tmp_path, "mined", 0, [0.2, 0.3])
     assert curves.curves_table(Store(tmp_path)) == "There are no runs to compare yet."
     assert curves.chances_table(Store(tmp_path / "empty")) == "There are no seeds to compare yet."
+
+
+def test_the_figure_has_every_seed_of_what_it_shows(store):
+    panels = curves.curve_panels(store)
+    assert next(iter(panels)) == "amazon-beauty, bce"
+    drawn = panels["amazon-beauty, bce"]
+    lengths = {label: [len(curve) for curve in seeds] for label, seeds in drawn.items()}
+    assert lengths == {"original": [47, 40], "+ mined": [70], "DR4SR": [45], "+ teachers": []}
+    assert not any(panels["yelp, softmax"].values())

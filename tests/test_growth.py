@@ -75,7 +75,8 @@ def test_figures_are_drawn_alike_every_time(tmp_path, monkeypatch):
     sources = {
         model: {"original": ([0.1, None], [0.2, 0.3]), "regenerated": ([None, None], [0.2, 0.3])} for model in maps
     }
-    names = ("gains", "growth", "sweeps", "weights", "sources")
+    curves = {"beauty": {"original": [[0.1, 0.2], [0.1, 0.3, 0.2]], "+ mined": []}, "toys": {"original": []}}
+    names = ("gains", "growth", "sweeps", "weights", "sources", "curves")
     drawn = []
     for _ in range(2):
         figures.draw_gains("beauty", gains, {"SASRec: DR4SR": 7.0}, "gains")
@@ -83,6 +84,7 @@ def test_figures_are_drawn_alike_every_time(tmp_path, monkeypatch):
         figures.draw_sweeps("memories", panels, "sweeps")
         figures.draw_weights(maps, 2, "weights")
         figures.draw_sources(sources, ("beauty", "toys"), "sources")
+        figures.draw_curves(curves, "curves")
         drawn.append([(tmp_path / f"{name}.svg").read_text() for name in names])
     assert drawn[0] == drawn[1]
     assert "SASRec: DR4SR" in drawn[0][0]
@@ -90,3 +92,4 @@ def test_figures_are_drawn_alike_every_time(tmp_path, monkeypatch):
     # An empty cell counts as 0: the variance of .5, .4, .5 and 0.
     assert "variance 0.0425 (paper 0.0200)" in drawn[0][3]
     assert "paper, regenerated rows" in drawn[0][4]
+    assert "+ mined" in drawn[0][5]
