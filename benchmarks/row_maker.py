@@ -86,9 +86,14 @@ class RowMaker:
     @cached_property
     def mined(self) -> sr.SequenceDataset:
         """Original and mined rows."""
-        self.notes["rows_settings"] = {"mining": deciding(self._miner.get_params())}
+        return self.mined_by()
+
+    def mined_by(self, **settings: Any) -> sr.SequenceDataset:
+        """Original and mined rows, by other settings of the miner."""
+        miner = self._miner.set_params(**settings)
+        self.notes["rows_settings"] = {"mining": deciding(miner.get_params())}
         started = time.perf_counter()
-        rows = self._miner.fit_transform(self.original)
+        rows = miner.fit_transform(self.original)
         self.notes["mining_seconds"] = time.perf_counter() - started
         return rows
 

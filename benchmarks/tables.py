@@ -53,6 +53,7 @@ OVERVIEW = {
 PARTS = (
     ("mined", "twice"),
     ("mined", "windows"),
+    ("mined_support_3", "mined"),
     ("regenerated", "mined"),
     ("constant", "regenerated"),
     ("expected_mined", "mined"),

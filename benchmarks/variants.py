@@ -101,6 +101,7 @@ VARIANTS: dict[str, Variant] = {
     # The original rows stay for early stopping; weighing nothing, they teach nothing.
     "mined_only": Variant("mined alone", lambda maker: _weighed(maker.mined, original=0.0)),
     "mined": Variant("original + mined", lambda maker: maker.mined),
+    "mined_support_3": Variant("original + mined, support of 3 or more", lambda maker: maker.mined_by(min_support=3)),
     "original_regenerated": Variant("original + regenerated", _without_mined),
     "regenerated": Variant("original + mined + regenerated (DR4SR)", lambda maker: maker.regenerated()),
     # Rows that a SASRec under the default loss continued: not DR4SR's, but what they have to beat.
