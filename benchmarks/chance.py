@@ -1,4 +1,4 @@
-"""How far a measurement differs between the seeds of a recipe."""
+"""What is chance: how far seeds of a recipe differ, and p values that hold for many comparisons together."""
 
 from __future__ import annotations
 
