@@ -1,14 +1,17 @@
-"""What is chance: how far seeds of a recipe differ, and p values that hold for many comparisons together."""
+"""What is chance: how far seeds of a recipe differ, gains with their intervals, and p values of many together."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["Chance", "SeedChances", "holm"]
+__all__ = ["Chance", "Gain", "SeedChances", "holm"]
+
+Key = TypeVar("Key", bound=Hashable)
 
 # Degrees of freedom from which a recipe's own deviation is taken, were it smaller than that of all.
 _LEAST_FREEDOM = 4
@@ -69,9 +72,35 @@ class SeedChances:
         return max(own, common, key=lambda chance: chance.share)
 
 
-def holm(p_values: list[float]) -> list[float]:
+@dataclass(frozen=True)
+class Gain:
+    """NDCG@20 of one side beside that of a baseline.
+
+    Attributes
+    ----------
+    percent : float
+        Of the baseline's.
+    interval : pair of float
+        Of 95 %, in percent.
+    p_value : float
+    n_seeds : int
+        Of the side, as far as they were compared.
+    """
+
+    percent: float
+    interval: tuple[float, float]
+    p_value: float
+    n_seeds: int
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.percent:+.1f} % ({low:+.1f} to {high:+.1f})"
+
+
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
     """p values that hold for all comparisons together (Holm 1979)."""
-    order = np.argsort(p_values, kind="stable")
-    factors = len(p_values) - np.arange(len(p_values))
-    adjusted = np.minimum(1, np.maximum.accumulate(np.asarray(p_values)[order] * factors))
-    return adjusted[np.argsort(order)].tolist()
+    found = np.array(list(p_values.values()))
+    order = np.argsort(found, kind="stable")
+    factors = len(found) - np.arange(len(found))
+    adjusted = np.minimum(1, np.maximum.accumulate(found[order] * factors))
+    return dict(zip(p_values, adjusted[np.argsort(order)].tolist(), strict=True))

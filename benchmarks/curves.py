@@ -7,7 +7,6 @@ they lead in the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,13 +14,13 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from .chance import SeedChances, holm
+from .chance import Gain, SeedChances
 from .recipes import RECIPES
 from .store import DATASETS, Store
-from .tables import OVERVIEW, PARTS, SIGNIFICANT, markdown, probability
+from .tables import OVERVIEW, markdown, marked_gains
 from .variants import VARIANTS
 
-__all__ = ["CurveComparison", "Curves", "chances_table", "curve_panels", "curve_parts_table", "curves_table"]
+__all__ = ["CurveGain", "Curves", "chances_table", "curve_panels", "curves_table"]
 
 # What the figure shows, by its names there.
 _DRAWN = {name: OVERVIEW.get(name, name) for name in ("original", "mined", "regenerated", "taught_ensemble")}
@@ -30,29 +29,19 @@ _WINDOW = 20
 
 
 @dataclass(frozen=True)
-class CurveComparison:
-    """Validation NDCG@20 of a variant beside that of a baseline, in percent of the latter.
+class CurveGain(Gain):
+    """A gain on the validation items; its interval covers the chance of training, as the users are the same.
 
     Attributes
     ----------
-    gain, margin : float
-        The interval of 95 % reaches as far as the margin to either side. It covers the chance of training, not that of
-        users, who are the same on both sides.
-    p_value : float
     last : int
         The epoch, from 1, that the averages end with: the last one that all runs of both sides have.
-    n_seeds : int
-        Of the variant.
     """
 
-    gain: float
-    margin: float
-    p_value: float
     last: int
-    n_seeds: int
 
     def __str__(self) -> str:
-        return f"{self.gain:+.1f} % ({self.gain - self.margin:+.1f} to {self.gain + self.margin:+.1f})"
+        return f"{super().__str__()} to epoch {self.last}"
 
 
 class Curves:
@@ -69,29 +58,34 @@ class Curves:
     @cached_property
     def chances(self) -> SeedChances:
         """How far the average over the last epochs that all seeds have differs between the seeds of each recipe."""
-        return SeedChances(self._values())
+        cells = ((recipe, _curves_of(seeds)) for recipe, seeds in self._store.cells())
+        return SeedChances((recipe, _averages(curves, _common(curves))) for recipe, curves in cells)
 
-    def _values(self) -> Iterator[tuple[str, np.ndarray]]:
-        for dataset in DATASETS:
-            for (recipe, _), seeds in self._store.runs(dataset).items():
-                curves = _curves_of(seeds)
-                yield recipe, _averages(curves, _common(curves))
+    def comparisons(self, dataset: str, baseline: str = "original") -> dict[tuple[str, str], CurveGain]:
+        """Every variant beside a baseline of its recipe, all seeds of either, in the order of recipes and variants."""
+        return {
+            (recipe, variant): gain
+            for recipe in RECIPES
+            for variant in VARIANTS
+            if variant != baseline and (gain := self._compared(dataset, recipe, variant, baseline))
+        }
 
-    def compared(self, dataset: str, recipe: str, variant: str, baseline: str) -> CurveComparison | None:
-        """A variant beside a baseline, all seeds of either; None where one has no run, or chance is not known."""
+    def _compared(self, dataset: str, recipe: str, variant: str, baseline: str) -> CurveGain | None:
+        """None where a side has no run, or chance is not known."""
         runs, chance = self._store.runs(dataset), self.chances.of(recipe)
         sides = [_curves_of(runs.get((recipe, name), {})) for name in (variant, baseline)]
         # Seeds that agree to the last digit tell nothing of chance.
         if not all(sides) or chance is None or chance.share == 0:
             return None
         last = _common([curve for side in sides for curve in side])
-        here, before = (float(_averages(side, last).mean()) for side in sides)
+        here, before = (_averages(side, last).mean() for side in sides)
         # Of the ratio of the two, as far as chance is a share of either.
         deviation = chance.share * np.sqrt(sum(1 / len(side) for side in sides))
-        gain = here / before - 1
-        p_value = 2 * stats.t.sf(abs(gain) / deviation, chance.freedom)
-        margin = deviation * stats.t.ppf(0.975, chance.freedom)
-        return CurveComparison(100 * gain, 100 * float(margin), float(p_value), last, len(sides[0]))
+        ratio = float(here / before - 1)
+        margin = float(deviation * stats.t.ppf(0.975, chance.freedom))
+        p_value = float(2 * stats.t.sf(abs(ratio) / deviation, chance.freedom))
+        interval = (100 * (ratio - margin), 100 * (ratio + margin))
+        return CurveGain(100 * ratio, interval, p_value, len(sides[0]), last)
 
 
 def _curves_of(seeds: dict[int, dict[str, Any]]) -> list[np.ndarray]:
@@ -114,48 +108,13 @@ def curves_table(store: Store) -> str:
     """
     curves, rows = Curves(store), []
     for dataset in DATASETS:
-        found = {
-            (recipe, variant): comparison
-            for recipe in RECIPES
-            for variant in OVERVIEW
-            if (comparison := curves.compared(dataset, recipe, variant, "original"))
-        }
-        adjusted = dict(zip(found, holm([each.p_value for each in found.values()]), strict=True))
-        cells = {key: _cell(comparison, adjusted[key]) for key, comparison in found.items()}
+        found = curves.comparisons(dataset)
+        cells = marked_gains({key: gain for key, gain in found.items() if key[1] in OVERVIEW})
         rows += [
             [dataset, recipe, *(cells.get((recipe, variant), "-") for variant in OVERVIEW)]
-            for recipe in dict.fromkeys(recipe for recipe, _ in found)
+            for recipe in dict.fromkeys(recipe for recipe, _ in cells)
         ]
     return markdown(["data set", "recipe", *OVERVIEW.values()], rows) if rows else "There are no runs to compare yet."
-
-
-def _cell(comparison: CurveComparison, p_value: float) -> str:
-    text = f"{comparison.gain:+.1f} %"
-    if p_value < SIGNIFICANT:
-        text = f"**{text}**"
-    return f"*{text}*" if comparison.n_seeds == 1 else text
-
-
-def curve_parts_table(store: Store) -> str:
-    """What a part brings to the curve: variants beside others than the original rows.
-
-    The p values are Holm's for all comparisons of the table.
-    """
-    curves = Curves(store)
-    found = {
-        (dataset, recipe, variant, baseline): comparison
-        for dataset in DATASETS
-        for variant, baseline in PARTS
-        for recipe in RECIPES
-        if (comparison := curves.compared(dataset, recipe, variant, baseline))
-    }
-    adjusted = holm([comparison.p_value for comparison in found.values()])
-    rows = [
-        [dataset, recipe, VARIANTS[variant].label, VARIANTS[baseline].label, each.last, each, probability(p_value)]
-        for ((dataset, recipe, variant, baseline), each), p_value in zip(found.items(), adjusted, strict=True)
-    ]
-    names = ["data set", "recipe", "trained on", "against", "to epoch", "difference (95 %)", "p (Holm)"]
-    return markdown(names, rows) if rows else "There are no runs to compare yet."
 
 
 def chances_table(store: Store) -> str:

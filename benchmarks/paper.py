@@ -143,7 +143,7 @@ def weights_table(store: Store, dataset: str) -> str:
     rows = []
     for model in MODELS:
         for recipe in (f"{model}-bce", f"{model}-softmax"):
-            for variant in ("personalized_reference", "personalized"):
+            for variant in ("personalized_reference", "personalized", "personalized_moving", "personalized_unfixed"):
                 seeds = store.runs(dataset).get((recipe, variant), {})
                 if seeds:
                     rows.append([recipe, variant, len(seeds), *_weights(seeds)])

@@ -51,10 +51,10 @@ def all_tables(store: Store) -> Mapping[tuple[str, str], Callable[[], str]]:
         },
         ("overview", "all"): partial(tables.overview_table, store, MODELS),
         ("front", "all"): partial(tables.overview_table, store, ("SASRec",)),
-        ("parts", "all"): partial(tables.parts_table, store),
+        ("parts", "all"): partial(tables.parts_table, store.comparisons),
         ("chances", "all"): partial(curves.chances_table, store),
         ("curves", "all"): partial(curves.curves_table, store),
-        ("curve-parts", "all"): partial(curves.curve_parts_table, store),
+        ("curve-parts", "all"): partial(tables.parts_table, curves.Curves(store).comparisons),
         ("datasets", "all"): datasets_table,
         ("growth", "generated"): growth_table,
         ("strong", "all"): partial(paper.strong_loss_table, store),
@@ -86,7 +86,7 @@ def draw_figures(store: Store) -> None:
         gains, published = {}, {}
         for (recipe, variant), found in store.comparisons(dataset).items():
             label = f"{recipe}: {VARIANTS[variant].label}"
-            gains[label] = (found.gain, *found.interval)
+            gains[label] = (found.percent, *found.interval)
             gain = published_gain(dataset, recipe, variant)
             if gain is not None:
                 published[label] = gain

@@ -91,7 +91,7 @@ class RowMaker:
     def mined_by(self, **settings: Any) -> sr.SequenceDataset:
         """Original and mined rows, by other settings of the miner."""
         miner = self._miner.set_params(**settings)
-        self.notes["rows_settings"] = {"mining": deciding(miner.get_params())}
+        self._decided_by({"mining": deciding(miner.get_params())})
         started = time.perf_counter()
         rows = miner.fit_transform(self.original)
         self.notes["mining_seconds"] = time.perf_counter() - started
@@ -100,6 +100,10 @@ class RowMaker:
     @property
     def _miner(self) -> sr.PatternMiner:
         return sr.PatternMiner(window=WINDOWS[self.dataset], min_support=2, random_state=self.seed)
+
+    def _decided_by(self, settings: dict[str, Any]) -> None:
+        """Note settings that decide the rows, beside those that are noted already."""
+        self.notes["rows_settings"] = self.notes.get("rows_settings", {}) | settings
 
     def regenerated(self, name: str = "regenerated", rate: float | None = None, **settings: Any) -> sr.SequenceDataset:
         """Original, mined and regenerated rows; what an earlier run made is taken, a fit that was stopped goes on.
@@ -146,7 +150,7 @@ class RowMaker:
     def expected(self, rows: sr.SequenceDataset) -> sr.SequenceDataset:
         """The rows without those added ones that a SASRec does not expect."""
         expects = self._teacher("SASRec")
-        self.notes["rows_settings"] = self.notes["rows_settings"] | {"filter": deciding(expects.get_params())}
+        self._decided_by({"filter": deciding(expects.get_params())})
         kept = self._filtered(rows, sr.RankFilter(expects))
         self.notes["added_rows_kept"] = {
             origin.name.lower(): {
@@ -174,7 +178,8 @@ class RowMaker:
         changed = differences(told.setdefault("rows_settings", making.settings), making.settings)
         if changed:
             raise ValueError(f"{kept} was made with {changed}; delete {notes.name} beside it to make it again.")
-        self.notes |= told
+        self.notes |= {name: fact for name, fact in told.items() if name != "rows_settings"}
+        self._decided_by(told["rows_settings"])
         return sr.SequenceDataset.read_parquet(kept)
 
     def _make(self, making: _Making, rows: sr.SequenceDataset, kept: Path, notes: Path) -> None:
@@ -221,10 +226,8 @@ class _Unmade(RowMaker):
         return rows
 
     def _made(self, making: _Making, rows: Callable[[], sr.SequenceDataset]) -> sr.SequenceDataset:
-        made_of = rows()
-        # Behind what these noted of themselves.
-        self.notes["rows_settings"] = making.settings
-        return made_of
+        self._decided_by(making.settings)
+        return rows()
 
 
 def rows_settings(dataset: str, rows: Callable[[RowMaker], sr.SequenceDataset]) -> dict[str, Any]:

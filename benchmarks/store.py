@@ -5,47 +5,27 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seqregen.metrics import UNREACHABLE, PairedBootstrap, ndcg_at_k, paired_bootstrap
+from seqregen.metrics import UNREACHABLE, ndcg_at_k, paired_bootstrap
 
-from .chance import SeedChances
+from .chance import Gain, SeedChances
 from .machine import finished_files
 from .recipes import RECIPES
 from .row_maker import WINDOWS
 from .variants import VARIANTS
 
-__all__ = ["DATASETS", "METRICS", "Comparison", "Records", "Store"]
+__all__ = ["DATASETS", "METRICS", "Records", "Store"]
 
 DATASETS = tuple(WINDOWS)
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
 
 # Finished runs of one data set: by recipe and variant, and then by seed.
 Records = dict[tuple[str, str], dict[int, dict[str, Any]]]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A variant beside a baseline, on the seeds that both have; gains are percent of the baseline's NDCG@20."""
-
-    found: PairedBootstrap
-
-    @property
-    def gain(self) -> float:
-        return 100 * self.found.difference / self.found.mean_b
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return 100 * self.found.low / self.found.mean_b, 100 * self.found.high / self.found.mean_b
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        return f"{self.gain:+.1f} % ({low:+.1f} to {high:+.1f})"
 
 
 class Store:
@@ -69,7 +49,7 @@ class Store:
             runs[record["recipe"], record["variant"]][record["seed"]] = record
         return dict(runs)
 
-    def _compare(self, dataset: str, baseline: str = "original") -> dict[tuple[str, str], Comparison]:
+    def _compare(self, dataset: str, baseline: str = "original") -> dict[tuple[str, str], Gain]:
         """Every variant beside a baseline of its recipe, in the order of recipes and variants."""
         runs = self.runs(dataset)
         return {
@@ -79,7 +59,7 @@ class Store:
             if variant != baseline and set(runs.get((recipe, baseline), {})) & set(runs.get((recipe, variant), {}))
         }
 
-    def _compared(self, dataset: str, recipe: str, variant: str, baseline: str) -> Comparison:
+    def _compared(self, dataset: str, recipe: str, variant: str, baseline: str) -> Gain:
         runs = self.runs(dataset)
         shared = sorted(set(runs[recipe, baseline]) & set(runs[recipe, variant]))
         here, before = (
@@ -89,11 +69,11 @@ class Store:
         base = float(np.mean([runs[recipe, baseline][seed]["test"]["ndcg@20"] for seed in shared]))
         chance = self.chances.of(recipe)
         deviation, freedom = (chance.share * base, chance.freedom) if chance else (0.0, None)
-        return Comparison(
-            paired_bootstrap(
-                here, before, metric="ndcg", k=20, seed_deviation=deviation, seed_freedom=freedom, random_state=0
-            )
+        found = paired_bootstrap(
+            here, before, metric="ndcg", k=20, seed_deviation=deviation, seed_freedom=freedom, random_state=0
         )
+        difference, low, high = (100 * each / found.mean_b for each in (found.difference, found.low, found.high))
+        return Gain(difference, (low, high), found.p_value, len(shared))
 
     def _ranks(self, key: str, record: dict[str, Any]) -> np.ndarray:
         """The ranks of a run, which must be those that its record was made of: the two files travel apart."""
@@ -110,10 +90,13 @@ class Store:
     @cached_property
     def chances(self) -> SeedChances:
         """How far NDCG@20 on the test items differs between the seeds of each recipe."""
-        return SeedChances(self._values())
+        return SeedChances(
+            (recipe, np.array([record["test"]["ndcg@20"] for record in seeds.values()]))
+            for recipe, seeds in self.cells()
+        )
 
-    def _values(self) -> Iterator[tuple[str, np.ndarray]]:
-        """NDCG@20 of the seeds of each recipe, variant and data set."""
+    def cells(self) -> Iterator[tuple[str, dict[int, dict[str, Any]]]]:
+        """The recipe and the seeds of each data set, recipe and variant."""
         for dataset in DATASETS:
             for (recipe, _), seeds in self.runs(dataset).items():
-                yield recipe, np.array([record["test"]["ndcg@20"] for record in seeds.values()])
+                yield recipe, seeds

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from .chance import holm
+from .chance import Gain, Key, holm
 from .published.tables import PAPER, ROWS
 from .recipes import RECIPES
 from .runs import training_seconds
@@ -16,18 +16,16 @@ from .variants import VARIANTS
 
 __all__ = [
     "OVERVIEW",
-    "PARTS",
-    "SIGNIFICANT",
     "beside",
     "costs_table",
     "groups_table",
     "markdown",
+    "marked_gains",
     "mean_and_deviation",
     "mean_of",
     "models_table",
     "overview_table",
     "parts_table",
-    "probability",
     "published_gain",
     "regeneration_table",
     "short",
@@ -35,7 +33,7 @@ __all__ = [
 
 # The row of Table 3 that a variant is measured against.
 _ROW_OF = {variant: row for row, variant in ROWS.items()} | {"personalized": "DR4SR+"}
-SIGNIFICANT = 0.05
+_SIGNIFICANT = 0.05
 # The columns of the overview: what its recipes are trained on.
 OVERVIEW = {
     "twice": "original, twice",
@@ -50,7 +48,7 @@ OVERVIEW = {
 }
 
 # What differs by one part alone: of a variant, what it is to be set against.
-PARTS = (
+_PARTS = (
     ("mined", "twice"),
     ("mined", "windows"),
     ("mined_support_3", "mined"),
@@ -99,8 +97,7 @@ def beside(ours: float | None, theirs: float | None) -> str:
     return f"{'-' if ours is None else short(ours)}{bracket}"
 
 
-def probability(p_value: float) -> str:
-    """Four digits, or that it is less."""
+def _probability(p_value: float) -> str:
     return f"{p_value:.4f}" if p_value >= 0.00005 else "< 0.0001"
 
 
@@ -139,23 +136,28 @@ def overview_table(store: Store, models: Iterable[str]) -> str:
 
 def _gain_cells(store: Store, dataset: str) -> dict[tuple[str, str], str]:
     """What the overview says of every comparison with the original rows of a data set."""
-    runs, compared, adjusted = store.runs(dataset), store.comparisons(dataset), _adjusted(store, dataset)
-    cells = {}
-    for (recipe, variant), found in compared.items():
-        text = f"{found.gain:+.1f} %"
-        if adjusted[recipe, variant] < SIGNIFICANT:
-            text = f"**{text}**"
-        if len(set(runs[recipe, "original"]) & set(runs[recipe, variant])) == 1:
-            text = f"*{text}*"
+    cells = marked_gains(store.comparisons(dataset))
+    for (recipe, variant), text in cells.items():
         gain = published_gain(dataset, recipe, variant)
-        cells[recipe, variant] = text if gain is None else f"{text} ({gain:+.1f})"
+        if gain is not None:
+            cells[recipe, variant] = f"{text} ({gain:+.1f})"
     return cells
 
 
-def _adjusted(store: Store, dataset: str) -> dict[tuple[str, str], float]:
-    """Holm's p value of every comparison with the original rows of a data set."""
-    compared = store.comparisons(dataset)
-    return dict(zip(compared, holm([each.found.p_value for each in compared.values()]), strict=True))
+def marked_gains(compared: Mapping[Key, Gain]) -> dict[Key, str]:
+    """Gains: bold what holds after Holm's correction for all that are given, in italics what has one seed."""
+    adjusted, cells = _corrected(compared), {}
+    for key, gain in compared.items():
+        text = f"{gain.percent:+.1f} %"
+        if adjusted[key] < _SIGNIFICANT:
+            text = f"**{text}**"
+        cells[key] = f"*{text}*" if gain.n_seeds == 1 else text
+    return cells
+
+
+def _corrected(compared: Mapping[Key, Gain]) -> dict[Key, float]:
+    """Holm's p value of every comparison."""
+    return holm({key: gain.p_value for key, gain in compared.items()})
 
 
 def models_table(store: Store, dataset: str) -> str:
@@ -181,11 +183,12 @@ def regeneration_table(store: Store, dataset: str) -> str:
 
     The p values are Holm's for all comparisons of the table.
     """
-    compared, adjusted = store.comparisons(dataset), _adjusted(store, dataset)
+    compared = store.comparisons(dataset)
+    adjusted = _corrected(compared)
     rows = []
     for recipe, variant, seeds in _compared_runs(store.runs(dataset)):
         found = compared.get((recipe, variant))
-        tested = ("", "") if found is None else (found, probability(adjusted[recipe, variant]))
+        tested = ("", "") if found is None else (found, _probability(adjusted[recipe, variant]))
         gain = published_gain(dataset, recipe, variant)
         published = "" if gain is None else f"{gain:+.1f} %"
         made = _regenerated_rows(seeds)
@@ -204,23 +207,28 @@ def _regenerated_rows(seeds: dict[int, dict[str, Any]]) -> str:
     return ", ".join(f"{count:,}" for count in counts) if any(counts) else ""
 
 
-def parts_table(store: Store) -> str:
-    """What a part brings: paired differences between variants other than the original rows, on all data sets.
+def parts_table(comparisons: Callable[[str, str], Mapping[tuple[str, str], Gain]]) -> str:
+    """What a part brings: variants beside others than the original rows, on all data sets.
 
     The p values are Holm's for all comparisons of the table.
+
+    Parameters
+    ----------
+    comparisons : callable of (dataset, baseline)
+        Gains over the baseline by recipe and variant, as :attr:`Store.comparisons`.
     """
     found = {
         (dataset, recipe, variant, baseline): compared[recipe, variant]
         for dataset in DATASETS
-        for variant, baseline in PARTS
-        for compared in [store.comparisons(dataset, baseline)]
+        for variant, baseline in _PARTS
+        for compared in [comparisons(dataset, baseline)]
         for recipe in RECIPES
         if (recipe, variant) in compared
     }
-    adjusted = holm([comparison.found.p_value for comparison in found.values()])
     rows = [
-        [dataset, recipe, VARIANTS[variant].label, VARIANTS[baseline].label, comparison, probability(p_value)]
-        for ((dataset, recipe, variant, baseline), comparison), p_value in zip(found.items(), adjusted, strict=True)
+        [dataset, recipe, VARIANTS[variant].label, VARIANTS[baseline].label, found[key], _probability(p_value)]
+        for key, p_value in _corrected(found).items()
+        for dataset, recipe, variant, baseline in [key]
     ]
     names = ["data set", "recipe", "trained on", "against", "difference in ndcg@20 (95 %)", "p (Holm)"]
     return markdown(names, rows) if rows else "There are no runs to compare yet."

@@ -85,10 +85,8 @@ def _by_teachers(maker: RowMaker) -> sr.SequenceDataset:
 
 def _mined_and_by_teachers(maker: RowMaker) -> sr.SequenceDataset:
     """What a pipeline of both makes: a teacher learns from the original rows alone."""
-    mined, settings = maker.mined, maker.notes["rows_settings"]
     taught = _by_teachers(maker)
-    maker.notes["rows_settings"] = settings | maker.notes["rows_settings"]
-    return sr.SequenceDataset.concatenate([mined, taught[taught.origin == sr.Origin.REGENERATED]])
+    return sr.SequenceDataset.concatenate([maker.mined, taught[taught.origin == sr.Origin.REGENERATED]])
 
 
 # Large steps at a low temperature, and proportions alone matter.

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from benchmarks import curves
+from benchmarks import curves, tables
 from benchmarks.store import Store
 from scipy import stats
 
@@ -35,30 +35,32 @@ def store(tmp_path):
 
 def test_curves_are_compared_over_the_last_epochs_that_all_runs_have(store):
     chance = np.sqrt(2) * 0.01
-    found = curves.Curves(store).compared("amazon-beauty", RECIPE, "mined", "original")
-    assert (found.gain, found.last, found.n_seeds) == (pytest.approx(50), 40, 1)
+    found = curves.Curves(store).comparisons("amazon-beauty")[RECIPE, "mined"]
+    assert (found.percent, found.last, found.n_seeds) == (pytest.approx(50), 40, 1)
     # One seed beside two; one degree of freedom.
     deviation = 100 * chance * np.sqrt(1 + 1 / 2)
-    assert found.margin == pytest.approx(deviation * stats.t.ppf(0.975, 1))
+    margin = deviation * stats.t.ppf(0.975, 1)
+    assert found.interval == pytest.approx((50 - margin, 50 + margin))
     assert found.p_value == pytest.approx(2 * stats.t.sf(50 / deviation, 1))
 
 
 def test_a_baseline_need_not_be_the_original_rows(store):
-    found = curves.Curves(store).compared("amazon-beauty", RECIPE, "regenerated", "mined")
+    compared = curves.Curves(store).comparisons("amazon-beauty", "mined")
+    assert list(compared) == [(RECIPE, "original"), (RECIPE, "regenerated")]
+    found = compared[RECIPE, "regenerated"]
     # The mined rows led by far in the last five of the twenty epochs, 26 to 45.
     assert found.last == 45
-    assert found.gain == pytest.approx(100 * (1.01 / ((15 * 1.5 + 5 * 9) / 20) - 1))
-    assert curves.Curves(store).compared("amazon-beauty", RECIPE, "twice", "mined") is None
+    assert found.percent == pytest.approx(100 * (1.01 / ((15 * 1.5 + 5 * 9) / 20) - 1))
 
 
 def test_tables_of_curves(store):
     lines = curves.curves_table(store).splitlines()[2:]
     # One degree of freedom: of two comparisons the one that is far off holds.
     assert lines == [f"| amazon-beauty | {RECIPE} | - | ***+50.0 %*** | *+1.0 %* | - | - | - | - | - | - |"]
-    (line,) = curves.curve_parts_table(store).splitlines()[2:]
-    assert line.startswith(
-        f"| amazon-beauty | {RECIPE} | original + mined + regenerated (DR4SR) | original + mined | 45 |"
-    )
+    (line,) = tables.parts_table(curves.Curves(store).comparisons).splitlines()[2:]
+    pair = f"| amazon-beauty | {RECIPE} | original + mined + regenerated (DR4SR) | original + mined "
+    assert line.startswith(f"{pair}| -70.")
+    assert " to epoch 45 | " in line
     chances = curves.chances_table(store).splitlines()[2:]
     assert chances == [f"| {RECIPE} | 1 | 28.3 % | 1.4 % |"]
 

@@ -213,8 +213,9 @@ def test_any_variant_is_a_baseline(store):
 
 
 def test_holm_holds_for_all_comparisons_together():
-    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm({"a": 0.04, "b": 0.01, "c": 0.03}) == pytest.approx({"a": 0.06, "b": 0.03, "c": 0.06})
+    assert holm({"a": 0.6, "b": 0.7}) == {"a": 1.0, "b": 1.0}
+    assert holm({}) == {}
 
 
 @pytest.mark.parametrize("path", report.PAGES, ids=lambda path: path.name)
