@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import seqregen as sr
-from seqregen.ragged import offsets_from_lengths, take_positions
+from seqregen.ragged import offsets_from_lengths, position_in_row, take_positions
 
 from .row_maker import RowMaker
 
@@ -72,6 +72,31 @@ def _weighed(rows: sr.SequenceDataset, **weights: float) -> sr.SequenceDataset:
     return rows.replace(weights=np.repeat(table[rows.origin], rows.lengths))
 
 
+def _scaled(rows: sr.SequenceDataset, weights: np.ndarray) -> sr.SequenceDataset:
+    """The rows with these weights of positions, scaled so that those of targets are 1 in the mean."""
+    is_target = position_in_row(rows.offsets) > 0
+    return rows.replace(weights=(weights / weights[is_target].mean()).astype(np.float32))
+
+
+def _recent(maker: RowMaker) -> sr.SequenceDataset:
+    """A tenth less weight for every item that a target has behind it in its row: test targets have none."""
+    rows = maker.original
+    behind = np.repeat(rows.lengths, rows.lengths) - 1 - position_in_row(rows.offsets)
+    return _scaled(rows, 0.9**behind)
+
+
+def _users_alike(maker: RowMaker) -> sr.SequenceDataset:
+    """Targets share the weight of their row, so that all users weigh as much: the test has one target of each."""
+    rows = maker.original
+    return _scaled(rows, 1 / np.repeat(np.maximum(rows.lengths - 1, 1), rows.lengths))
+
+
+def _by_popularity(maker: RowMaker, power: float) -> sr.SequenceDataset:
+    """Targets weigh as much as a power of how often their item stands in the rows."""
+    rows = maker.original
+    return _scaled(rows, np.bincount(rows.items)[rows.items] ** power)
+
+
 def _without_mined(maker: RowMaker) -> sr.SequenceDataset:
     rows = maker.regenerated()
     return rows[rows.origin != sr.Origin.MINED]
@@ -96,6 +121,11 @@ VARIANTS: dict[str, Variant] = {
     "original": Variant("original", lambda maker: maker.original),
     "twice": Variant("original, twice", _twice),
     "windows": Variant("original + random windows", _random_windows),
+    # Weights by hand: is anything to be learnt from where a target stands, or from how popular it is?
+    "recent": Variant("original, a tenth less weight for each item behind", _recent),
+    "users_alike": Variant("original, all users weigh alike", _users_alike),
+    "rare": Variant("original, weights count ** -0.25", lambda maker: _by_popularity(maker, -0.25)),
+    "popular": Variant("original, weights count ** 0.25", lambda maker: _by_popularity(maker, 0.25)),
     # The original rows stay for early stopping; weighing nothing, they teach nothing.
     "mined_only": Variant("mined alone", lambda maker: _weighed(maker.mined, original=0.0)),
     "mined": Variant("original + mined", lambda maker: maker.mined),

@@ -23,6 +23,7 @@ from sklearn.base import clone
 import seqregen as sr
 from seqregen.datasets import make_sequences
 from seqregen.metrics import ndcg_at_k
+from seqregen.ragged import position_in_row
 
 RECIPE = "SASRec-bce"
 
@@ -65,6 +66,25 @@ def test_controls_keep_the_original_rows_in_place(maker):
     alone = variants.VARIANTS["mined_only"].rows(maker)
     assert not alone.originals().weights.any()
     assert added(alone).weights.all()
+
+
+def test_weights_by_hand_are_1_in_the_mean_and_lean_to_what_they_say(maker):
+    rows = maker.original
+    counts = np.bincount(rows.items)[rows.items]
+    behind = np.repeat(rows.lengths, rows.lengths) - 1 - position_in_row(rows.offsets)
+    is_target = behind < np.repeat(rows.lengths, rows.lengths) - 1
+    weights = {}
+    for name in ("recent", "users_alike", "rare", "popular"):
+        found = variants.VARIANTS[name].rows(maker)
+        assert found.to_lists() == rows.to_lists()
+        weights[name] = found.weights
+        assert weights[name][is_target].mean() == pytest.approx(1)
+    last = weights["recent"][behind == 0]
+    assert weights["recent"][behind == 2] == pytest.approx(0.81 * last[0])
+    of_users = np.add.reduceat(weights["users_alike"] * is_target, rows.offsets[:-1])
+    assert of_users == pytest.approx(of_users[0])
+    for name, power in (("rare", -0.25), ("popular", 0.25)):
+        assert weights[name] / counts**power == pytest.approx(weights[name][0] / counts[0] ** power)
 
 
 def test_rows_that_a_recommender_does_not_expect_are_counted(maker, monkeypatch):
