@@ -47,8 +47,9 @@ PLAN: tuple[Block, ...] = (
     Block(_SMALL, _SASREC, ("taught_ensemble_mined",), (0, 2)),
     # Are patterns of few supporters noise?
     Block(_SMALL, ("SASRec-softmax",), ("mined_support_3",), (0,)),
-    # Do weights by hand teach more than none?
-    Block(_SMALL, ("SASRec-softmax",), ("recent", "users_alike", "rare", "popular"), (0,)),
+    # Are mined rows more than weight for popular items, and does weight of other kinds help?
+    Block(tuple(WINDOWS), _SASREC, ("mined_popularity",), (0,)),
+    Block(("amazon-beauty",), ("SASRec-softmax",), ("recent", "users_alike", "rare", "popular"), (0,)),
     # Weights that move, and what constants of their size do.
     Block(_SMALL, _SASREC, ("personalized_moving", "constant_tenth"), (0, 1)),
     Block(("amazon-toys",), ("SASRec-bce",), ("personalized_unfixed",), (0,)),

@@ -51,6 +51,7 @@ OVERVIEW = {
 _PARTS = (
     ("mined", "twice"),
     ("mined", "windows"),
+    ("mined", "mined_popularity"),
     ("mined_support_3", "mined"),
     ("regenerated", "mined"),
     ("constant", "regenerated"),

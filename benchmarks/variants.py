@@ -97,6 +97,18 @@ def _by_popularity(maker: RowMaker, power: float) -> sr.SequenceDataset:
     return _scaled(rows, np.bincount(rows.items)[rows.items] ** power)
 
 
+def _popularity_of_mined(maker: RowMaker) -> sr.SequenceDataset:
+    """Items weigh as much, over all their places as targets, as with mined rows, which are of popular ones."""
+    rows = maker.original
+    before, after = (_target_counts(found) for found in (rows, maker.mined))
+    return _scaled(rows, (after / np.maximum(before, 1))[rows.items])
+
+
+def _target_counts(rows: sr.SequenceDataset) -> np.ndarray:
+    """How often each item, by its code, is a target."""
+    return np.bincount(rows.items[position_in_row(rows.offsets) > 0], minlength=rows.n_items + 1)
+
+
 def _without_mined(maker: RowMaker) -> sr.SequenceDataset:
     rows = maker.regenerated()
     return rows[rows.origin != sr.Origin.MINED]
@@ -126,6 +138,8 @@ VARIANTS: dict[str, Variant] = {
     "users_alike": Variant("original, all users weigh alike", _users_alike),
     "rare": Variant("original, weights count ** -0.25", lambda maker: _by_popularity(maker, -0.25)),
     "popular": Variant("original, weights count ** 0.25", lambda maker: _by_popularity(maker, 0.25)),
+    # Is it the patterns, or that they are of popular items?
+    "mined_popularity": Variant("original, items weigh as with mined rows", _popularity_of_mined),
     # The original rows stay for early stopping; weighing nothing, they teach nothing.
     "mined_only": Variant("mined alone", lambda maker: _weighed(maker.mined, original=0.0)),
     "mined": Variant("original + mined", lambda maker: maker.mined),

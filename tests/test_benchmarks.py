@@ -87,6 +87,21 @@ def test_weights_by_hand_are_1_in_the_mean_and_lean_to_what_they_say(maker):
         assert weights[name] / counts**power == pytest.approx(weights[name][0] / counts[0] ** power)
 
 
+def test_the_control_for_mined_rows_popularity_gives_items_their_weight(maker):
+    rows, mined = variants.VARIANTS["mined_popularity"].rows(maker), maker.mined
+    assert rows.to_lists() == maker.original.to_lists()
+
+    def of_items(found, weights):
+        is_target = position_in_row(found.offsets) > 0
+        return np.bincount(found.items[is_target], weights[is_target], minlength=rows.n_items + 1)
+
+    with_mined = of_items(mined, np.ones(mined.n_interactions))
+    shares = of_items(rows, rows.weights) / of_items(rows, rows.weights).sum()
+    met = of_items(rows, np.ones(rows.n_interactions)) > 0
+    assert met.sum() > 10
+    assert shares[met] == pytest.approx(with_mined[met] / with_mined[met].sum(), rel=1e-5)
+
+
 def test_rows_that_a_recommender_does_not_expect_are_counted(maker, monkeypatch):
     quick = sr.targets.SASRec(embedding_dim=8, max_epochs=3, batch_size=32, random_state=0)
     monkeypatch.setattr(maker, "_teacher", lambda model: clone(quick))
