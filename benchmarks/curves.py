@@ -16,9 +16,8 @@ from scipy import stats
 
 from .chance import Gain, SeedChances
 from .recipes import RECIPES
-from .store import DATASETS, Store
+from .store import DATASETS, Store, all_comparisons
 from .tables import OVERVIEW, markdown, marked_gains
-from .variants import VARIANTS
 
 __all__ = ["CurveGain", "Curves", "chances_table", "curve_panels", "curves_table"]
 
@@ -63,15 +62,10 @@ class Curves:
 
     def comparisons(self, dataset: str, baseline: str = "original") -> dict[tuple[str, str], CurveGain]:
         """Every variant beside a baseline of its recipe, all seeds of either, in the order of recipes and variants."""
-        return {
-            (recipe, variant): gain
-            for recipe in RECIPES
-            for variant in VARIANTS
-            if variant != baseline and (gain := self._compared(dataset, recipe, variant, baseline))
-        }
+        return all_comparisons(self.comparison, dataset, baseline)
 
-    def _compared(self, dataset: str, recipe: str, variant: str, baseline: str) -> CurveGain | None:
-        """None where a side has no run, or chance is not known."""
+    def comparison(self, dataset: str, recipe: str, variant: str, baseline: str) -> CurveGain | None:
+        """The gain of a variant over a baseline; None where either has no run, or chance is not known."""
         runs, chance = self._store.runs(dataset), self.chances.of(recipe)
         sides = [_curves_of(runs.get((recipe, name), {})) for name in (variant, baseline)]
         # Seeds that agree to the last digit tell nothing of chance.
@@ -100,13 +94,13 @@ def _averages(curves: list[np.ndarray], last: int) -> np.ndarray:
     return np.array([curve[max(0, last - _WINDOW) : last].mean() for curve in curves])
 
 
-def curves_table(store: Store) -> str:
+def curves_table(curves: Curves) -> str:
     """What rows other than the original ones bring to the curve of every recipe.
 
     Gains that hold after Holm's correction for all comparisons of their data set are bold, those of one seed in
     italics.
     """
-    curves, rows = Curves(store), []
+    rows = []
     for dataset in DATASETS:
         found = curves.comparisons(dataset)
         cells = marked_gains({key: gain for key, gain in found.items() if key[1] in OVERVIEW})
@@ -117,9 +111,9 @@ def curves_table(store: Store) -> str:
     return markdown(["data set", "recipe", *OVERVIEW.values()], rows) if rows else "There are no runs to compare yet."
 
 
-def chances_table(store: Store) -> str:
+def chances_table(store: Store, curves: Curves) -> str:
     """How far seeds of a recipe lie apart: on the test items with the epoch that was kept, and along the curve."""
-    curves, rows = Curves(store), []
+    rows = []
     for recipe in RECIPES:
         kept, averaged = store.chances.own(recipe), curves.chances.own(recipe)
         if kept and averaged:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from seqregen.files import write_aside
 
-from . import curves, paper, tables
+from . import paper, tables
+from .curves import Curves, chances_table, curve_panels, curves_table
 from .datasets import datasets_table
 from .figures import draw_curves, draw_gains, draw_growth, draw_sources, draw_sweeps, draw_weights
 from .growth import ITEM_SIZES, SIZES, growth_table, measured_sizes
@@ -35,6 +36,7 @@ _SWEPT = ("amazon-beauty", "amazon-toys")
 
 def all_tables(store: Store) -> Mapping[tuple[str, str], Callable[[], str]]:
     """Every table, by the two names that a page asks for it by: ``<!-- table: models amazon-beauty -->``."""
+    curves = Curves(store)
     of_a_data_set = {
         "models": tables.models_table,
         "regeneration": tables.regeneration_table,
@@ -51,10 +53,10 @@ def all_tables(store: Store) -> Mapping[tuple[str, str], Callable[[], str]]:
         },
         ("overview", "all"): partial(tables.overview_table, store, MODELS),
         ("front", "all"): partial(tables.overview_table, store, ("SASRec",)),
-        ("parts", "all"): partial(tables.parts_table, store.comparisons),
-        ("chances", "all"): partial(curves.chances_table, store),
-        ("curves", "all"): partial(curves.curves_table, store),
-        ("curve-parts", "all"): partial(tables.parts_table, curves.Curves(store).comparisons),
+        ("parts", "all"): partial(tables.parts_table, store.comparison),
+        ("chances", "all"): partial(chances_table, store, curves),
+        ("curves", "all"): partial(curves_table, curves),
+        ("curve-parts", "all"): partial(tables.parts_table, curves.comparison),
         ("datasets", "all"): datasets_table,
         ("growth", "generated"): growth_table,
         ("strong", "all"): partial(paper.strong_loss_table, store),
@@ -95,7 +97,7 @@ def draw_figures(store: Store) -> None:
         maps = paper.weight_maps(store, dataset)
         if maps:
             draw_weights(maps, MAP_SIZE, f"figure4-{dataset}")
-    draw_curves(curves.curve_panels(store), "curves")
+    draw_curves(curve_panels(store), "curves")
     draw_sources(paper.sources(store), DATASETS, "figure5")
     for figure, (parameter, _) in paper.SWEEPS.items():
         panels = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,13 +19,16 @@ from .recipes import RECIPES
 from .row_maker import WINDOWS
 from .variants import VARIANTS
 
-__all__ = ["DATASETS", "METRICS", "Records", "Store"]
+__all__ = ["DATASETS", "METRICS", "Comparison", "Records", "Store", "all_comparisons"]
 
 DATASETS = tuple(WINDOWS)
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
 
 # Finished runs of one data set: by recipe and variant, and then by seed.
 Records = dict[tuple[str, str], dict[int, dict[str, Any]]]
+AnyGain = TypeVar("AnyGain", bound=Gain)
+# Of data set, recipe, variant and baseline.
+Comparison = Callable[[str, str, str, str], AnyGain | None]
 
 
 class Store:
@@ -39,7 +42,7 @@ class Store:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.runs = cache(self._read)
-        self.comparisons = cache(self._compare)
+        self.comparison = cache(self._compare)
 
     def _read(self, dataset: str) -> Records:
         """Finished runs of a data set."""
@@ -49,19 +52,16 @@ class Store:
             runs[record["recipe"], record["variant"]][record["seed"]] = record
         return dict(runs)
 
-    def _compare(self, dataset: str, baseline: str = "original") -> dict[tuple[str, str], Gain]:
+    def comparisons(self, dataset: str, baseline: str = "original") -> dict[tuple[str, str], Gain]:
         """Every variant beside a baseline of its recipe, in the order of recipes and variants."""
-        runs = self.runs(dataset)
-        return {
-            (recipe, variant): self._compared(dataset, recipe, variant, baseline)
-            for recipe in RECIPES
-            for variant in VARIANTS
-            if variant != baseline and set(runs.get((recipe, baseline), {})) & set(runs.get((recipe, variant), {}))
-        }
+        return all_comparisons(self.comparison, dataset, baseline)
 
-    def _compared(self, dataset: str, recipe: str, variant: str, baseline: str) -> Gain:
+    def _compare(self, dataset: str, recipe: str, variant: str, baseline: str) -> Gain | None:
+        """The gain of a variant over a baseline in the seeds that both have; None where they share none."""
         runs = self.runs(dataset)
-        shared = sorted(set(runs[recipe, baseline]) & set(runs[recipe, variant]))
+        shared = sorted(set(runs.get((recipe, baseline), {})) & set(runs.get((recipe, variant), {})))
+        if not shared:
+            return None
         here, before = (
             np.stack([self._ranks(f"{dataset}_{recipe}_{name}_{seed}", runs[recipe, name][seed]) for seed in shared])
             for name in (variant, baseline)
@@ -100,3 +100,13 @@ class Store:
         for dataset in DATASETS:
             for (recipe, _), seeds in self.runs(dataset).items():
                 yield recipe, seeds
+
+
+def all_comparisons(comparison: Comparison[AnyGain], dataset: str, baseline: str) -> dict[tuple[str, str], AnyGain]:
+    """Every variant that can be compared with a baseline of its recipe, in the order of recipes and variants."""
+    return {
+        (recipe, variant): gain
+        for recipe in RECIPES
+        for variant in VARIANTS
+        if variant != baseline and (gain := comparison(dataset, recipe, variant, baseline)) is not None
+    }

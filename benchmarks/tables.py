@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from .chance import Gain, Key, holm
 from .published.tables import PAPER, ROWS
 from .recipes import RECIPES
 from .runs import training_seconds
-from .store import DATASETS, METRICS, Records, Store
+from .store import DATASETS, METRICS, Comparison, Records, Store
 from .variants import VARIANTS
 
 __all__ = [
@@ -208,23 +208,23 @@ def _regenerated_rows(seeds: dict[int, dict[str, Any]]) -> str:
     return ", ".join(f"{count:,}" for count in counts) if any(counts) else ""
 
 
-def parts_table(comparisons: Callable[[str, str], Mapping[tuple[str, str], Gain]]) -> str:
+def parts_table(comparison: Comparison[Gain]) -> str:
     """What a part brings: variants beside others than the original rows, on all data sets.
 
     The p values are Holm's for all comparisons of the table.
 
     Parameters
     ----------
-    comparisons : callable of (dataset, baseline)
-        Gains over the baseline by recipe and variant, as :attr:`Store.comparisons`.
+    comparison : callable of (dataset, recipe, variant, baseline)
+        A gain or None, as :attr:`Store.comparison` and :meth:`Curves.comparison` give it.
     """
     found = {
-        (dataset, recipe, variant, baseline): compared[recipe, variant]
+        key: gain
         for dataset in DATASETS
         for variant, baseline in _PARTS
-        for compared in [comparisons(dataset, baseline)]
         for recipe in RECIPES
-        if (recipe, variant) in compared
+        for key in [(dataset, recipe, variant, baseline)]
+        if (gain := comparison(*key)) is not None
     }
     rows = [
         [dataset, recipe, VARIANTS[variant].label, VARIANTS[baseline].label, found[key], _probability(p_value)]

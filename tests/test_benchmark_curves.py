@@ -54,14 +54,14 @@ def test_a_baseline_need_not_be_the_original_rows(store):
 
 
 def test_tables_of_curves(store):
-    lines = curves.curves_table(store).splitlines()[2:]
+    lines = curves.curves_table(curves.Curves(store)).splitlines()[2:]
     # One degree of freedom: of two comparisons the one that is far off holds.
     assert lines == [f"| amazon-beauty | {RECIPE} | - | ***+50.0 %*** | *+1.0 %* | - | - | - | - | - | - |"]
-    (line,) = tables.parts_table(curves.Curves(store).comparisons).splitlines()[2:]
+    (line,) = tables.parts_table(curves.Curves(store).comparison).splitlines()[2:]
     pair = f"| amazon-beauty | {RECIPE} | original + mined + regenerated (DR4SR) | original + mined "
     assert line.startswith(f"{pair}| -70.")
     assert " to epoch 45 | " in line
-    chances = curves.chances_table(store).splitlines()[2:]
+    chances = curves.chances_table(store, curves.Curves(store)).splitlines()[2:]
     assert chances == [f"| {RECIPE} | 1 | 28.3 % | 1.4 % |"]
 
 
@@ -69,8 +69,9 @@ def test_without_two_seeds_that_differ_there_is_nothing_to_compare(tmp_path):
     write(tmp_path, "original", 0, [0.1, 0.2])
     write(tmp_path, "original", 1, [0.1, 0.2])
     write(tmp_path, "mined", 0, [0.2, 0.3])
-    assert curves.curves_table(Store(tmp_path)) == "There are no runs to compare yet."
-    assert curves.chances_table(Store(tmp_path / "empty")) == "There are no seeds to compare yet."
+    assert curves.curves_table(curves.Curves(Store(tmp_path))) == "There are no runs to compare yet."
+    empty = Store(tmp_path / "empty")
+    assert curves.chances_table(empty, curves.Curves(empty)) == "There are no seeds to compare yet."
 
 
 def test_the_figure_has_every_seed_of_what_it_shows(store):
