@@ -210,3 +210,42 @@ def test_one_tensor_is_no_sequence_of_tensors(name):
     given[name] = given[name][0]
     with pytest.raises(TypeError, match=rf"^{name} must be a sequence of tensors; got one tensor\. Give \[{name}\]\."):
         implicit_gradient(value.square().sum(), (value.square() * weight).sum(), **given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "fault"),
+    [
+        ({"step": True}, ValueError, "step must be above 0 and finite, or None to measure the curvature; got True"),
+        ({"step": "a"}, ValueError, "step must be above 0"),
+        ({"tolerance": None}, ValueError, "tolerance must be at least 0 and finite; got None"),
+        ({"parameters": []}, ValueError, "parameters must have one tensor at least; got none"),
+        ({"hyperparameters": {}}, ValueError, "hyperparameters must have one tensor at least; got none"),
+        ({"parameters": [None]}, TypeError, "parameters must be a sequence of tensors; number 0 is a NoneType"),
+        ({"hyperparameters": {"a": 1}}, TypeError, "hyperparameters must be a sequence of tensors; number 0 is a str"),
+    ],
+)
+def test_bad_arguments_are_named(changes, error, fault):
+    value, weight = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
+    given = {"parameters": [value], "hyperparameters": [weight]} | changes
+    with pytest.raises(error, match=fault):
+        implicit_gradient(value.square().sum(), (value.square() * weight).sum(), **given)
+
+
+def test_a_constant_loss_has_gradients_of_0():
+    value, weight = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
+    constant, other = torch.tensor(2.0), (value.square() * weight).sum()
+    for losses in ((constant, other), (other, constant), (constant, constant)):
+        (found,) = implicit_gradient(*losses, [value], [weight])
+        assert torch.equal(found.abs(), torch.zeros(3))
+
+
+def test_without_curvature_a_measured_step_has_no_end():
+    value, weight = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
+    losses = (value - 2).square().sum() / 2, (value * weight).sum()
+    given = {"parameters": [value], "hyperparameters": [weight], "n_terms": 2, "step": None}
+    (found,) = implicit_gradient(*losses, **given)
+    # Three powers, each the gradient of the dev loss, -1.
+    assert torch.equal(found, torch.full((3,), 3.0))
+    losses = (value - 2).square().sum() / 2, (value * weight).sum()
+    (found,) = implicit_gradient(*losses, **given, scaled=True)
+    assert torch.equal(found, torch.full((3,), torch.inf))

@@ -68,8 +68,9 @@ def test_what_cannot_be_looked_at(weighted, monkeypatch):
         summarize_weights(weighted.replace(weights=None))
     with pytest.raises(ValueError, match="no row has a weight other than 1"):
         plot_weights(weighted.replace(weights=np.ones(8, dtype=np.float32)))
-    with pytest.raises(ValueError, match="n_rows must be at least 1; got 0"):
-        plot_weights(weighted, n_rows=0)
+    for size in (0, 2.5, "3", None, True, np.nan):
+        with pytest.raises(ValueError, match=f"n_positions must be an integer of at least 1; got {size!r}"):
+            plot_weights(weighted, n_positions=size)
     with pytest.raises(TypeError, match="weights are those of a SequenceDataset; got a list"):
         summarize_weights([[1, 2]])
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
@@ -88,6 +89,9 @@ def test_the_picture_shows_targets_and_nothing_else(weighted):
     # The mined row is fixed and left out; of the first row two of three targets fit.
     np.testing.assert_allclose(shown.filled(-1), [[0.1, 0.2], [0.4, -1]])
     assert ax.get_title() == f"variance {np.array([0.1, 0.2, 0.4]).var():.4f}"
+    assert ax.images[0].get_clim() == (0, 1)
+    heavy = plot_weights(weighted.replace(weights=3 * ones), n_rows=3, n_positions=2)
+    assert heavy.images[0].get_clim() == pytest.approx((0, 3))
     other = ax.figure.subplots()
     assert plot_weights(weighted.replace(weights=ones), ax=other) is other
     matplotlib.pyplot.close("all")

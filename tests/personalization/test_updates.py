@@ -78,6 +78,24 @@ def test_a_bad_gradient_is_counted_and_never_applied(bad, limit):
     assert not torch.equal(parameter.detach(), before)
 
 
+@pytest.mark.parametrize("rate", [3e38, 1e20])
+def test_a_step_to_where_nothing_can_be_computed_is_taken_back(rate):
+    gradients = [torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0])]
+    parameter, outer = outer_of(gradients, learning_rate=rate, momentum=0.9)
+    before = parameter.detach().clone()
+    outer.after_step(1, 0, np.random.default_rng(0))
+    assert torch.equal(parameter.detach(), before)
+    assert outer.record() == {"updates": 0, "skipped_updates": 1}
+    outer.after_step(2, 0, np.random.default_rng(0))
+    assert torch.equal(parameter.detach(), before)
+
+
+def test_weights_stay_finite_whatever_the_learning_rate(tiny, mined):
+    personalizer = tiny(learning_rate=20, weight_decay=1, momentum=0.0, temperature=1.0, update_every=1).fit(mined)
+    assert personalizer.n_skipped_ > 0
+    assert np.isfinite(personalizer.weights_).all()
+
+
 def test_updates_are_due_every_so_many_steps_of_the_run():
     for every, first_epoch, n_batches, n_epochs in [
         (3, 0, 7, 4),

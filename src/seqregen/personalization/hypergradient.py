@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -52,7 +52,7 @@ def implicit_gradient(
     step : float or None, default=1e-3
         The series converges where it is below two over the largest eigenvalue of the Hessian (published: 1e-3, not in
         the paper). None measures the curvature along the gradient ``v`` of the dev loss in every call and takes
-        ``|v| / |H v|``.
+        ``|v| / |H v|``. Where the loss has none along ``v``, the scaled sum is infinite.
     scaled : bool, default=False
         Whether the sum is multiplied by ``step``, as the inverse is. The published code leaves it away, and
         so leaves a factor to the learning rate. With ``n_terms=0`` and ``step=None`` no curvature is measured, and
@@ -70,9 +70,10 @@ def implicit_gradient(
     Raises
     ------
     TypeError
-        ``parameters`` or ``hyperparameters`` is a tensor, not a sequence of them.
+        ``parameters`` or ``hyperparameters`` is no sequence of tensors.
     ValueError
-        ``n_terms`` is no integer of at least 0, ``step`` is not above 0, or ``tolerance`` is below 0.
+        ``n_terms`` is no integer of at least 0, ``step`` is no number above 0, ``tolerance`` none of at least 0, or
+        there are no parameters or hyperparameters.
     RuntimeError
         An operation has no second derivative.
 
@@ -88,22 +89,37 @@ def implicit_gradient(
     """
     if isinstance(n_terms, bool) or not isinstance(n_terms, Integral) or n_terms < 0:
         raise ValueError(f"n_terms must be an integer of at least 0; got {n_terms!r}.")
-    if step is not None and not 0 < step < math.inf:
+    if step is not None and not (_is_number(step) and 0 < step < math.inf):
         raise ValueError(f"step must be above 0 and finite, or None to measure the curvature; got {step!r}.")
-    if not 0 <= tolerance < math.inf:
+    if not (_is_number(tolerance) and 0 <= tolerance < math.inf):
         raise ValueError(f"tolerance must be at least 0 and finite; got {tolerance!r}.")
-    for name, tensors in (("parameters", parameters), ("hyperparameters", hyperparameters)):
-        if isinstance(tensors, Tensor):
-            raise TypeError(f"{name} must be a sequence of tensors; got one tensor. Give [{name}].")
-    parameters, hyperparameters = list(parameters), list(hyperparameters)
+    parameters, hyperparameters = _listed(parameters, "parameters"), _listed(hyperparameters, "hyperparameters")
     gradients = losses_gradient(dev_loss, parameters)
     return through_minimum(
         gradients, train_loss, parameters, hyperparameters, n_terms, step, scaled=scaled, tolerance=tolerance
     )
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _listed(tensors: Any, name: str) -> list[Tensor]:
+    if isinstance(tensors, Tensor):
+        raise TypeError(f"{name} must be a sequence of tensors; got one tensor. Give [{name}].")
+    found = list(tensors)
+    for place, tensor in enumerate(found):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a sequence of tensors; number {place} is a {type(tensor).__name__}.")
+    if not found:
+        raise ValueError(f"{name} must have one tensor at least; got none.")
+    return found
+
+
 def losses_gradient(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
     """Gradients of a scalar, zeros for parameters that it does not depend on."""
+    if not loss.requires_grad:
+        return [torch.zeros_like(parameter) for parameter in parameters]
     return _filled(torch.autograd.grad(loss, parameters, allow_unused=True), parameters)
 
 
@@ -142,7 +158,7 @@ def through_minimum(
             _add_line(total, power, curved, step, n_left)
             break
         for part, bend, whole in zip(power, curved, total, strict=True):
-            if bend is not None:
+            if bend is not None and step < math.inf:
                 part.sub_(bend, alpha=step)
             whole.add_(part)
     factor = -step if scaled and step is not None else -1.0
@@ -153,7 +169,9 @@ class _Slopes:
     """First derivatives of a loss, which are to be differentiated again."""
 
     def __init__(self, loss: Tensor, parameters: Sequence[Tensor]) -> None:
-        found = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+        found: Sequence[Tensor | None] = [None] * len(parameters)
+        if loss.requires_grad:
+            found = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
         # One that is constant has nothing to differentiate.
         self._places = [place for place, slope in enumerate(found) if slope is not None and slope.requires_grad]
         self._slopes: list[Any] = [found[place] for place in self._places]
@@ -202,10 +220,11 @@ def _add_line(
 
 
 def _inverse_curvature(direction: Sequence[Tensor], curved: Sequence[Tensor | None]) -> float:
-    """Length of a direction over that of its product with the Hessian; 0, which ends the series, where that is 0."""
-    length = _length(direction)
-    bent = _length(curved)
-    return length / bent if bent > 0 else 0.0
+    """Length of a direction over that of its product with the Hessian; infinite where there is no curvature."""
+    length, bent = _length(direction), _length(curved)
+    if length == 0:
+        return 0.0
+    return length / bent if bent > 0 else math.inf
 
 
 def _length(parts: Sequence[Tensor | None]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,7 +103,8 @@ def plot_weights(dataset: SequenceDataset, n_rows: int = 25, n_positions: int = 
 
     Rows whose weights are all 1, such as fixed ones, are left out; of the others the longest are drawn, each from its
     second item, its first target. Cells that no target stands in stay empty, and do not count for the variance in
-    the title; in the paper's figures they count as 0.
+    the title; in the paper's figures they count as 0. Colours reach from 0 to 1, or to the largest weight where a
+    dataset that had weights before has some above 1.
 
     Parameters
     ----------
@@ -127,15 +129,15 @@ def plot_weights(dataset: SequenceDataset, n_rows: int = 25, n_positions: int = 
         The dataset has no weights, or none but 1; or the map has no row or no column.
     """
     for name, size in (("n_rows", n_rows), ("n_positions", n_positions)):
-        if size < 1:
-            raise ValueError(f"plot_weights: {name} must be at least 1; got {size!r}.")
+        if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
+            raise ValueError(f"plot_weights: {name} must be an integer of at least 1; got {size!r}.")
     grid = _grid(dataset, n_rows, n_positions)
     require_package("matplotlib.pyplot", "plot_weights", "plot")
     import matplotlib.pyplot as plt
 
     if ax is None:
         ax = plt.subplots()[1]
-    image = ax.imshow(grid, aspect="auto", cmap="viridis", vmin=0, vmax=1)
+    image = ax.imshow(grid, aspect="auto", cmap="viridis", vmin=0, vmax=max(1, np.nanmax(grid)))
     ax.set_xlabel("position in the row")
     ax.set_xticks(range(0, grid.shape[1], 4), [str(place + 2) for place in range(0, grid.shape[1], 4)])
     ax.set_ylabel("row")

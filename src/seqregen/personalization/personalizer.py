@@ -135,7 +135,9 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
     n_updates_, n_skipped_ : int
         Steps of the weights that were made, and that were skipped, in the last training.
     history_ : list of dict
-        The model's records, with ``mean_weight`` and ``temperature``, ``updates`` and ``skipped_updates`` so far.
+        The model's records. ``loss`` is the unweighted one, beside ``weighted_loss``; behind the warm-up there are
+        ``mean_weight`` and ``temperature``, and unless ``optimize="joint"`` ``updates`` and ``skipped_updates`` so
+        far.
     vocabulary_ : ndarray of shape (n_items,)
 
     Notes
@@ -416,7 +418,9 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
         epoch, n_kept = int(kept["epoch"]) + 1, int(kept["updates"])
         what = None
         if n_updates == 0 and n_skipped:
-            what = f"all {n_skipped} update(s) were skipped: their gradients were not finite or too large"
+            what = (
+                f"all {n_skipped} update(s) were skipped: gradients, or what they led to, were not finite or too large"
+            )
         elif n_updates == 0:
             n_epochs = len(refit or recommender.history_)
             what = f"training ended after {n_epochs} epoch(s), before the first update; lower warmup_epochs"

@@ -168,7 +168,13 @@ class _Join:
         self.weighting = self._new_weighting()
         self.parameters = [parameter for parameter in original.network.parameters() if parameter.requires_grad]
         self.epoch = -1
-        self.sum, self.count = torch.zeros((), device=original.device), 0
+        self._forget_means()
+
+    def _forget_means(self) -> None:
+        zero = torch.zeros((), device=self.original.device)
+        # Of the weights that were drawn in the epoch, and of the losses of its steps.
+        self.sum, self.count = zero.clone(), 0
+        self.plain, self.weighted, self.n_steps = zero.clone(), zero.clone(), 0
 
     def _new_weighting(self) -> WeightingNetwork:
         settings, original = self.settings, self.original
@@ -242,11 +248,16 @@ class _Join:
 
     def begin_epoch(self, epoch: int) -> None:
         self.epoch = epoch
-        self.sum, self.count = torch.zeros_like(self.sum), 0
+        self._forget_means()
 
     def evaluate(self) -> dict[str, float]:
-        """The recommender's own measurements, and the mean of the weights that were drawn in the epoch."""
+        """The recommender's own measurements, and the epoch's means.
+
+        What is called the loss is the unweighted one: weights that fall or rise would move the other whatever the
+        model learns, and training may have to stop on it.
+        """
         found = {} if self.original.evaluate is None else self.original.evaluate()
+        found |= {"loss": self.plain.item() / self.n_steps, "weighted_loss": self.weighted.item() / self.n_steps}
         if self.count:
             found |= {"mean_weight": self.sum.item() / self.count, "temperature": self._temperature}
         return found
@@ -258,19 +269,28 @@ class _Join:
     def loss(self, batch: NextItemBatch, random: np.random.Generator) -> Tensor:
         """The loss of a batch that the recommender is trained on: unweighted while the warm-up lasts."""
         if self.epoch < self.settings.warmup_epochs:
-            return self._unweighted(batch, random, self.original.part)
-        return self._weighted(batch, random)
+            plain = loss = self._unweighted(batch, random, self.original.part)
+        else:
+            plain, loss = self._weighted(batch, random)
+        self.plain += plain.detach()
+        self.weighted += loss.detach()
+        self.n_steps += 1
+        return loss
 
     def _unweighted(self, batch: NextItemBatch, random: np.random.Generator, part: TrainingPart) -> Tensor:
         _, losses = self.original.measure(batch, random)
-        return self._with_added(self._mean(losses, batch.weights), batch, random, part)
+        return self._mean(losses, batch.weights) + self._added(batch, random, part)
 
-    def _weighted(self, batch: NextItemBatch, random: np.random.Generator, counted: bool = True) -> Tensor:
+    def _weighted(
+        self, batch: NextItemBatch, random: np.random.Generator, counted: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of a batch with the weights that it has, detached, and with those that are learned."""
         states, losses = self.original.measure(batch, random)
         weights = self._weights(states, batch, random, counted)
         if batch.weights is not None:
             weights = weights * batch.weights
-        return self._with_added(self._mean(losses, weights), batch, random, self.original.part)
+        added = self._added(batch, random, self.original.part)
+        return (self._mean(losses.detach(), batch.weights) + added).detach(), self._mean(losses, weights) + added
 
     def _mean(self, losses: Tensor, weights: Tensor | None) -> Tensor:
         if weights is None:
@@ -279,10 +299,9 @@ class _Join:
         total = weights.sum().clamp(min=_TINY) if self.settings.normalize == "weight" else len(losses)
         return (losses * weights).sum() / total
 
-    def _with_added(
-        self, mean: Tensor, batch: NextItemBatch, random: np.random.Generator, part: TrainingPart
-    ) -> Tensor:
-        return mean if part.added is None else mean + part.added(self.original.network, batch, random)
+    def _added(self, batch: NextItemBatch, random: np.random.Generator, part: TrainingPart) -> Tensor | float:
+        """What the recommender adds to the loss of the targets, which is not weighed."""
+        return 0.0 if part.added is None else part.added(self.original.network, batch, random)
 
     def _weights(self, states: Tensor, batch: NextItemBatch, random: np.random.Generator, counted: bool) -> Tensor:
         """Weights, (n_targets,), of a batch; 1 in fixed rows."""
@@ -326,7 +345,7 @@ class _Join:
         with second_order_kernels():
             found = through_minimum(
                 gradients,
-                self._weighted(self._drawn(self.original.part.rows, n_train, random), random, counted=False),
+                self._weighted(self._drawn(self.original.part.rows, n_train, random), random, counted=False)[1],
                 self.parameters,
                 self.weighting.layers,
                 0 if settings.optimize == "first_order" else settings.n_neumann_terms,

@@ -235,9 +235,12 @@ def _evaluated(run: _Run, evaluate: Callable[[], dict[str, float]] | None) -> di
 
 def _diverged(run: _Run, batch: int | None) -> TrainingDivergedError:
     where = f"epoch {len(run.result.history) + 1}" + ("" if batch is None else f", batch {batch + 1}")
+    rates = f"it is {run.plan.learning_rate}"
+    if run.outer is not None:
+        rates += f", and {run.outer.plan.learning_rate} where weights are learned"
     return TrainingDivergedError(
         f"the loss of {run.plan.name} became NaN or infinite in {where}. The usual cause is a learning rate that "
-        f"is too high (it is {run.plan.learning_rate}), or weights or embeddings given as input that are not finite."
+        f"is too high ({rates}), or weights or embeddings given as input that are not finite."
     )
 
 

@@ -79,7 +79,8 @@ class OuterUpdates:
     n_updates : int
         Steps made.
     n_skipped : int
-        Steps skipped because a gradient was not finite, or their norm above ``plan.skip_above``.
+        Steps that were not made, because a gradient was not finite or their norm above ``plan.skip_above``, or were
+        taken back, because parameters were not finite behind them, or so large that products of theirs would not be.
     """
 
     def __init__(
@@ -106,13 +107,28 @@ class OuterUpdates:
             self.n_skipped += 1
             return
         factor = min(1.0, self.plan.clip / (norm + _NORM_EPSILON))
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient * factor
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        if not self._step([gradient * factor for gradient in gradients]):
+            self.n_skipped += 1
+            return
         self.n_updates += 1
         if self._updated is not None:
             self._updated()
+
+    def _step(self, gradients: Sequence[Tensor]) -> bool:
+        """Whether the step left sound parameters; one that did not is taken back, and what drove it is forgotten."""
+        before = [parameter.detach().clone() for parameter in self.parameters]
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        # A NaN is not below, either.
+        if torch.stack([parameter.abs().max() < _largest(parameter) for parameter in self.parameters]).all().item():
+            return True
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, before, strict=True):
+                parameter.copy_(value)
+        self._optimizer.state.clear()
+        return False
 
     def gradients(self, random: np.random.Generator) -> list[Tensor]:
         """One gradient a parameter; nothing is updated."""
@@ -143,6 +159,11 @@ class OuterUpdates:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._optimizer.load_state_dict(state["optimizer"])
         self.n_updates, self.n_skipped = state["updates"], state["skipped"]
+
+
+def _largest(parameter: Tensor) -> float:
+    """Two layers of such weights, and sums of many of them, stay within what the type can hold."""
+    return torch.finfo(parameter.dtype).max ** 0.25
 
 
 def _optimizer(parameters: list[nn.Parameter], plan: OuterPlan) -> torch.optim.Optimizer:
