@@ -6,11 +6,21 @@ import argparse
 import sys
 
 from . import accuracy, datasets, growth, report
+from .arguments import positive_integer
+from .data import MissingData
 from .machine import threads, write_results
+from .result_files import BrokenResult
 
 
 def main(arguments: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _command(sys.argv[1:] if arguments is None else arguments)
+    except (BrokenResult, MissingData) as error:
+        print(f"python -m benchmarks: {error}", file=sys.stderr)
+        return 2
+
+
+def _command(arguments: list[str]) -> int:
     separate = {module.__name__.split(".")[-1]: module.main for module in (accuracy, datasets, growth, report)}
     if arguments[:1] and arguments[0] in separate:
         return separate[arguments[0]](arguments[1:])
@@ -18,16 +28,16 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     speed = commands.add_parser("speed", help="ratios to the published loops, peers and limits, stage by stage")
     speed.add_argument("--stages", nargs="+", metavar="STAGE", help="default: all")
-    speed.add_argument("--rounds", type=int, default=3, help="how often both sides of a comparison run in turn")
-    speed.add_argument("--threads", type=int, default=1)
+    speed.add_argument("--rounds", type=positive_integer, default=3, help="how often both sides run in turn")
+    speed.add_argument("--threads", type=positive_integer, default=1)
     speed.add_argument("--data", default="amazon-beauty")
     path = commands.add_parser("path", help="the whole path from the file to scores: seconds and peak memory by stage")
-    path.add_argument("--threads", type=int, default=2)
+    path.add_argument("--threads", type=positive_integer, default=2)
     path.add_argument("--data", default="amazon-beauty")
     path.add_argument("--loss", default="bce", help="loss of the SASRec that is trained at the end")
-    path.add_argument("--epochs", type=int, help="most epochs of every training; default: each estimator's own")
+    path.add_argument("--epochs", type=positive_integer, help="most epochs a training; default: each estimator's own")
     profile = commands.add_parser("profile", help="what fills one SASRec epoch, beside its arithmetic")
-    profile.add_argument("--threads", type=int, default=1)
+    profile.add_argument("--threads", type=positive_integer, default=1)
     profile.add_argument("--data", default="amazon-beauty")
     commands.add_parser("accuracy", add_help=False, help="train and rank on real data, run by run, resumably")
     commands.add_parser("datasets", add_help=False, help="the data sets before and after regeneration")

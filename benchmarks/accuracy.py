@@ -15,25 +15,31 @@ files of several machines fill one store: copy them together.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import statistics
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from multiprocessing.process import BaseProcess
 from threading import Thread
 
-from .machine import finished_files
+from filelock import Timeout
+
+from .arguments import positive_integer, positive_number, seed
+from .data import data_file
 from .plan import Block, planned_runs
 from .recipes import RECIPES
+from .result_files import BrokenResult, finished_files, read_run
 from .row_maker import WINDOWS
 from .runs import RESULTS, Run, training_seconds
 from .variants import VARIANTS
 
 # Seconds between two looks at the runs that are under way.
 _PAUSE = 0.5
+# What the process of a run ends with where another command has the run.
+_ELSEWHERE = 3
 
 
 def carry_out_all(runs: Sequence[Run], *, jobs: int, threads: int, minutes: float) -> int:
@@ -46,7 +52,8 @@ def carry_out_all(runs: Sequence[Run], *, jobs: int, threads: int, minutes: floa
     """
     waiting = [run for run in runs if not run.finished]
     print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already.", flush=True)
-    _tell_what_is_left(waiting, jobs)
+    minutes_of = _known_minutes()
+    _tell_what_is_left(waiting, jobs, minutes_of)
     deadline = time.monotonic() + 60 * minutes
     context = multiprocessing.get_context("spawn")
     under_way: dict[BaseProcess, Run] = {}
@@ -55,14 +62,21 @@ def carry_out_all(runs: Sequence[Run], *, jobs: int, threads: int, minutes: floa
         while (waiting or under_way) and time.monotonic() < deadline:
             while waiting and len(under_way) < jobs:
                 run = waiting.pop(0)
+                if run.finished:
+                    print(f"finished by another command: {run}", flush=True)
+                    continue
                 process = context.Process(target=_carry_out, args=(run, threads))
                 process.start()
                 under_way[process] = run
             time.sleep(_PAUSE)
             for process in [process for process in under_way if not process.is_alive()]:
                 run = under_way.pop(process)
+                if process.exitcode == _ELSEWHERE:
+                    print(f"left to another command, which is at it: {run}", flush=True)
+                    continue
                 failed += process.exitcode != 0
-                _tell(run, waiting + list(under_way.values()), jobs)
+                _tell(run)
+                _tell_what_is_left(waiting + list(under_way.values()), jobs, minutes_of)
     finally:
         for process, run in under_way.items():
             process.terminate()
@@ -76,7 +90,10 @@ def carry_out_all(runs: Sequence[Run], *, jobs: int, threads: int, minutes: floa
 
 def _carry_out(run: Run, threads: int) -> None:
     Thread(target=_end_with_the_parent, daemon=True).start()
-    run.carry_out(threads)
+    try:
+        run.carry_out(threads)
+    except Timeout:
+        sys.exit(_ELSEWHERE)
 
 
 def _end_with_the_parent() -> None:
@@ -87,32 +104,34 @@ def _end_with_the_parent() -> None:
     os._exit(1)
 
 
-def _tell(run: Run, left: list[Run], jobs: int) -> None:
+def _tell(run: Run) -> None:
     if not run.finished:
         print(f"failed: {run}", flush=True)
         return
-    record = json.loads(run.path.read_text())
+    record = read_run(run.path)
     scores = "  ".join(f"{name} {value:.4f}" for name, value in record["test"].items())
     print(f"{run}: {scores}  ({training_seconds(record) / 60:.1f} min)", flush=True)
-    _tell_what_is_left(left, jobs)
 
 
-def _tell_what_is_left(left: list[Run], jobs: int) -> None:
-    expected = _expected_minutes(left)
-    if expected is not None:
+def _tell_what_is_left(left: list[Run], jobs: int, minutes_of: Mapping[str, list[float]]) -> None:
+    """What like trainings took, or where there are none, all, tells how long it takes."""
+    if minutes_of and left:
+        usual = statistics.fmean(minutes for known in minutes_of.values() for minutes in known)
+        expected = sum(statistics.fmean(minutes_of.get(run.recipe, [usual])) for run in left)
         print(f"{len(left)} runs left, about {expected / jobs:.0f} min, rows to be made not counted", flush=True)
 
 
-def _expected_minutes(runs: list[Run]) -> float | None:
-    """What like trainings took, or where there are none, all; None where nothing is left, or known."""
-    taken: dict[str, list[float]] = {}
+def _known_minutes() -> dict[str, list[float]]:
+    """Minutes of training of the finished runs by recipe; files that cannot be read are told and left out."""
+    found: dict[str, list[float]] = {}
     for path in finished_files(RESULTS, "*.json"):
-        record = json.loads(path.read_text())
-        taken.setdefault(record["recipe"], []).append(training_seconds(record) / 60)
-    if not taken or not runs:
-        return None
-    usual = statistics.fmean(minutes for recipe in taken.values() for minutes in recipe)
-    return sum(statistics.fmean(taken.get(run.recipe, [usual])) for run in runs)
+        try:
+            record = read_run(path)
+        except BrokenResult as error:
+            print(f"not counted in what is left: {error}", file=sys.stderr, flush=True)
+            continue
+        found.setdefault(record["recipe"], []).append(training_seconds(record) / 60)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,15 +149,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="+",
         help=f"names or patterns, of: {', '.join(VARIANTS)}; default: original mined regenerated",
     )
-    parser.add_argument("--seeds", nargs="+", type=int, help="default: 0 1 2")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this time, resumably")
+    parser.add_argument("--seeds", nargs="+", type=seed, help="default: 0 1 2")
+    parser.add_argument("--jobs", type=positive_integer, default=1, help="runs at once")
+    parser.add_argument("--threads", type=positive_integer, default=1, help="threads of each run")
+    parser.add_argument("--minutes", type=positive_number, default=float("inf"), help="stop after this time, resumably")
     options = parser.parse_args(arguments)
     runs = _chosen_runs(parser, options)
     for run in runs:
         if run.finished and (changed := run.changes()):
             parser.error(f"{run} was made with {changed}; delete {run.path} to make it again")
+    for dataset in dict.fromkeys(run.dataset for run in runs if not run.finished):
+        data_file(dataset)
     # Child processes take the number of threads from here.
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     failed = carry_out_all(runs, jobs=options.jobs, threads=options.threads, minutes=options.minutes)
@@ -152,7 +173,8 @@ def _chosen_runs(parser: argparse.ArgumentParser, options: argparse.Namespace) -
     recipes = _named(parser, "recipe", RECIPES, options.recipes or ["SASRec-bce", "SASRec-softmax"])
     variants = _named(parser, "variant", VARIANTS, options.variants or ["original", "mined", "regenerated"])
     datasets, seeds = options.datasets or ["amazon-beauty"], options.seeds or [0, 1, 2]
-    return Block(tuple(datasets), tuple(recipes), tuple(variants), tuple(seeds)).runs()
+    named = Block(tuple(datasets), tuple(recipes), tuple(variants), tuple(seeds)).runs()
+    return list(dict.fromkeys(named))
 
 
 def _named(parser: argparse.ArgumentParser, kind: str, known: dict, patterns: list[str]) -> list[str]:

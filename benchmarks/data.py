@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["MAX_LENGTH", "data_file", "read_sequences", "training_part", "truncated"]
+__all__ = ["MAX_LENGTH", "MissingData", "data_file", "read_sequences", "training_part", "truncated"]
 
 ROOT = Path(__file__).resolve().parents[1]
 # Items a row in the published setting: the last 50 of the whole sequence, held-out items included.
 MAX_LENGTH = 50
+
+
+class MissingData(FileNotFoundError):
+    """A data set that does not lie where it was looked for."""
 
 
 def data_file(name: str = "amazon-beauty") -> Path:
@@ -17,13 +21,13 @@ def data_file(name: str = "amazon-beauty") -> Path:
 
     Raises
     ------
-    FileNotFoundError
+    MissingData
         The file is not there.
     """
     directory = Path(os.environ.get("SEQREGEN_DATA", ROOT.parent / "shared" / "data"))
     path = directory / f"{name}.txt"
     if not path.exists():
-        raise FileNotFoundError(f"{path.name} is not in the data directory; set SEQREGEN_DATA to where it lies.")
+        raise MissingData(f"{path.name} is not in {directory}; set SEQREGEN_DATA to the directory where it lies.")
     return path
 
 

@@ -21,7 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from .machine import RESULTS, describe_machine, finished_files, threads
+from .arguments import positive_number
+from .machine import RESULTS, describe_machine, threads
+from .result_files import finished_files, read_json
 
 __all__ = ["ITEM_SIZES", "SIZES", "STAGES", "Size", "added_mebibytes", "growth_table", "main", "measured_sizes"]
 
@@ -138,7 +140,7 @@ def _expected(stage: str, size: Size) -> float:
 
 def measured_sizes() -> list[dict[str, Any]]:
     """The records in the store, smallest first."""
-    records = [json.loads(path.read_text()) for path in finished_files(STORE, "*.json")]
+    records = [read_json(path) for path in finished_files(STORE, "*.json")]
     return sorted(records, key=lambda record: (record["n_items"], record["n_interactions"]))
 
 
@@ -186,8 +188,8 @@ def _exponents(points: list[tuple[int, dict[str, float] | None]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks growth", description=__doc__)
-    parser.add_argument("--limit", type=float, default=600, help="leave out stages expected to take more seconds")
-    parser.add_argument("--largest", type=float, default=1e7, help="most interactions, and most items")
+    parser.add_argument("--limit", type=positive_number, default=600, help="leave out stages that take more seconds")
+    parser.add_argument("--largest", type=positive_number, default=1e7, help="most interactions, and most items")
     parser.add_argument(
         "--mining-again", action="store_true", help="measure mining anew in the sizes that are finished"
     )
@@ -201,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             record = pool.submit(measure, size, options.limit, 1 if finished else len(STAGES)).result()
         if finished:
-            former = json.loads(size.path.read_text())
+            former = read_json(size.path)
             record = former | {"stages": former["stages"] | record["stages"]}
         _write(size.path, record)
         for stage, found in record["stages"].items():

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["RESULTS", "describe_machine", "finished_files", "threads", "write_results"]
+__all__ = ["RESULTS", "describe_machine", "threads", "write_results"]
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _PACKAGES = ("seqregen", "torch", "numpy", "scikit-learn", "seq2pat")
@@ -73,11 +73,6 @@ def threads(count: int) -> Iterator[None]:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = environment
-
-
-def finished_files(directory: Path, pattern: str) -> list[Path]:
-    """The files of a directory that are whole: those that are being written begin with a dot."""
-    return sorted(path for path in directory.glob(pattern) if not path.name.startswith("."))
 
 
 def write_results(kind: str, command: str, contents: dict[str, object], path: Path | None = None) -> Path:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .machine import finished_files
 from .published.tables import MODELS, PAPER, ROWS
+from .result_files import finished_files, read_json
 from .store import DATASETS, METRICS, Store
 from .tables import beside, markdown, mean_of, short
 
@@ -122,7 +121,7 @@ def cost_table(results: Path) -> str:
 def _newest_cost(results: Path, model: str) -> dict[str, Any] | None:
     """The stage of a model in the newest file that has it."""
     for path in reversed(finished_files(results, "speed-*.json")):
-        for record in json.loads(path.read_text())["stages"]:
+        for record in read_json(path)["stages"]:
             if record["stage"] == f"{model}, personalized":
                 return record
     return None

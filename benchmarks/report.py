@@ -119,6 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="put them into README.md and docs/results.md instead")
     parser.add_argument("--figures", action="store_true", help="draw the figures of that page, too: needs matplotlib")
     options = parser.parse_args(arguments)
+    if options.datasets and (options.write or options.figures):
+        parser.error("--write and --figures make all that the pages show; --datasets chooses what is printed")
     store = Store(RESULTS)
     if options.figures:
         draw_figures(store)

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 import seqregen as sr
 from seqregen.files import write_aside
+from seqregen.training.fingerprint import fingerprint
 
 from .data import data_file, read_sequences
 from .settings import deciding, differences
@@ -25,6 +26,8 @@ __all__ = ["REGENERATOR_EPOCHS", "WINDOWS", "RowMaker", "rows_settings"]
 
 # Mining windows of the paper (section 5.1).
 WINDOWS = {"amazon-beauty": 5, "amazon-toys": 10, "amazon-sports": 10, "yelp": 10}
+# What is read in decoding alone.
+_DECODING = "generative_rate"
 # Twelve epochs rather than forty: the regenerator's loss has levelled off by then.
 REGENERATOR_EPOCHS = 12
 
@@ -44,7 +47,7 @@ class _Making:
     facts : callable of the fitted estimator
         What is told of the fit.
     shared_fit : str, optional
-        Name of a fit that serves all rows whose estimators differ in decoding alone.
+        Name of fits that serve all rows whose estimators differ in decoding alone.
     """
 
     name: str
@@ -82,6 +85,11 @@ class RowMaker:
     def y(self) -> np.ndarray:
         """The last item of each row."""
         return self._held_out[1]
+
+    @cached_property
+    def _data(self) -> str:
+        """Digest of all items, held-out ones included."""
+        return fingerprint(self.original.items, self.original.offsets, self.original.validation, self.y)
 
     @cached_property
     def mined(self) -> sr.SequenceDataset:
@@ -178,6 +186,8 @@ class RowMaker:
         changed = differences(told.setdefault("rows_settings", making.settings), making.settings)
         if changed:
             raise ValueError(f"{kept} was made with {changed}; delete {notes.name} beside it to make it again.")
+        if told.pop("data", None) != self._data:
+            raise ValueError(f"{kept} was made of other data; delete {notes.name} beside it to make it again.")
         self.notes |= {name: fact for name, fact in told.items() if name != "rows_settings"}
         self._decided_by(told["rows_settings"])
         return sr.SequenceDataset.read_parquet(kept)
@@ -190,6 +200,7 @@ class RowMaker:
             "regenerator_fit_seconds": seconds,
             "regenerator_transform_seconds": time.perf_counter() - started,
             "rows_settings": making.settings,
+            "data": self._data,
             **making.facts(fitted),
         }
         with write_aside(notes) as aside:
@@ -197,7 +208,7 @@ class RowMaker:
 
     def _fitted(self, making: _Making, rows: sr.SequenceDataset) -> tuple[Any, float]:
         """The estimator, fitted, and the seconds that took."""
-        kept = self._file(making.shared_fit, ".joblib") if making.shared_fit else None
+        kept = self._fit_file(making) if making.shared_fit else None
         if kept is not None and kept.exists():
             fitted, seconds = joblib.load(kept)
             return fitted.set_params(**making.estimator.get_params(deep=False)), seconds
@@ -207,6 +218,11 @@ class RowMaker:
             with write_aside(kept) as aside:
                 joblib.dump(found, aside)
         return found
+
+    def _fit_file(self, making: _Making) -> Path:
+        """Other settings or data are another fit, and have another file."""
+        deciding_fit = {name: value for name, value in making.settings.items() if name != _DECODING}
+        return self._file(f"{making.shared_fit}-{fingerprint(self._data, deciding_fit)}", ".joblib")
 
     def _file(self, name: str, suffix: str) -> Path:
         return self.cache / f"{self.dataset}-{name}-{self.seed}{suffix}"

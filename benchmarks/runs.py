@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 import seqregen as sr
 from seqregen.files import write_aside
@@ -22,6 +23,7 @@ from .machine import RESULTS as ALL_RESULTS
 from .machine import describe_machine
 from .path import peak_mebibytes
 from .recipes import make_model
+from .result_files import read_run
 from .row_maker import RowMaker, rows_settings
 from .settings import deciding, differences
 from .variants import VARIANTS
@@ -62,11 +64,11 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.path.exists()
+        return self.path.exists() and self.path.with_suffix(".npz").exists()
 
     def changes(self) -> str:
         """Where the finished run was made with other settings than its recipe and variant have now; "" for nowhere."""
-        record = json.loads(self.path.read_text())
+        record = read_run(self.path)
         variant = VARIANTS[self.variant]
         estimator = variant.estimator(make_model(self.recipe))
         model = getattr(estimator, "recommender", estimator)
@@ -81,9 +83,19 @@ class Run:
         return f"{self.dataset}, {self.recipe}, {self.variant}, seed {self.seed}"
 
     def carry_out(self, threads: int = 1) -> dict[str, Any]:
-        """Make the rows, train, rank the test items, write the files; a training that was stopped goes on."""
-        torch.set_num_threads(threads)
+        """Make the rows, train, rank the test items, write the files; a training that was stopped goes on.
+
+        Raises
+        ------
+        filelock.Timeout
+            Another process is carrying it out.
+        """
         CACHE.mkdir(exist_ok=True)
+        with FileLock(CACHE / f"{self.key}.lock", timeout=0):
+            return read_run(self.path) if self.finished else self._carry_out(threads)
+
+    def _carry_out(self, threads: int) -> dict[str, Any]:
+        torch.set_num_threads(threads)
         maker = RowMaker(self.dataset, self.seed, CACHE)
         variant = VARIANTS[self.variant]
         rows = variant.rows(maker)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property
@@ -11,11 +10,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from seqregen.metrics import UNREACHABLE, ndcg_at_k, paired_bootstrap
+from seqregen.metrics import paired_bootstrap
 
 from .chance import Gain, SeedChances
-from .machine import finished_files
 from .recipes import RECIPES
+from .result_files import finished_files, read_ranks, read_run
 from .row_maker import WINDOWS
 from .variants import VARIANTS
 
@@ -48,7 +47,7 @@ class Store:
         """Finished runs of a data set."""
         runs: Records = defaultdict(dict)
         for path in finished_files(self.directory, f"{dataset}_*.json"):
-            record = json.loads(path.read_text())
+            record = read_run(path)
             runs[record["recipe"], record["variant"]][record["seed"]] = record
         return dict(runs)
 
@@ -62,10 +61,7 @@ class Store:
         shared = sorted(set(runs.get((recipe, baseline), {})) & set(runs.get((recipe, variant), {})))
         if not shared:
             return None
-        here, before = (
-            np.stack([self._ranks(f"{dataset}_{recipe}_{name}_{seed}", runs[recipe, name][seed]) for seed in shared])
-            for name in (variant, baseline)
-        )
+        here, before = (self._ranks(dataset, recipe, name, shared) for name in (variant, baseline))
         base = float(np.mean([runs[recipe, baseline][seed]["test"]["ndcg@20"] for seed in shared]))
         chance = self.chances.of(recipe)
         deviation, freedom = (chance.share * base, chance.freedom) if chance else (0.0, None)
@@ -75,17 +71,11 @@ class Store:
         difference, low, high = (100 * each / found.mean_b for each in (found.difference, found.low, found.high))
         return Gain(difference, (low, high), found.p_value, len(shared))
 
-    def _ranks(self, key: str, record: dict[str, Any]) -> np.ndarray:
-        """The ranks of a run, which must be those that its record was made of: the two files travel apart."""
-        ranks = np.load(self.directory / f"{key}.npz")["ranks"].astype(np.int64)
-        ranks = np.where(ranks == 0, UNREACHABLE, ranks)
-        found, told = ndcg_at_k(ranks, 20), record["test"]["ndcg@20"]
-        if not np.isclose(found, told, rtol=1e-6):
-            raise ValueError(
-                f"{key}.npz and {key}.json are of two runs: ndcg@20 is {found:.6f} in the one and {told:.6f} in the "
-                "other. Copy both from the same store, or delete both and make the run again."
-            )
-        return ranks
+    def _ranks(self, dataset: str, recipe: str, variant: str, seeds: list[int]) -> np.ndarray:
+        """Ranks of the users under each seed, (n_seeds, n_users)."""
+        records = self.runs(dataset)[recipe, variant]
+        files = [self.directory / f"{dataset}_{recipe}_{variant}_{seed}.npz" for seed in seeds]
+        return np.stack([read_ranks(file, records[seed]) for file, seed in zip(files, seeds, strict=True)])
 
     @cached_property
     def chances(self) -> SeedChances:

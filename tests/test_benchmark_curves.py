@@ -18,6 +18,9 @@ def write(directory, variant, seed, curve, test=0.5):
         "recipe": RECIPE,
         "variant": variant,
         "seed": seed,
+        "settings": {},
+        "rows": {},
+        "groups": {},
         "test": {"ndcg@20": test},
         "history": [{"epoch": epoch, "ndcg@20": value} for epoch, value in enumerate(curve)],
     }

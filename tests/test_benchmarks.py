@@ -32,7 +32,8 @@ RECIPE = "SASRec-bce"
 def store(tmp_path, monkeypatch):
     """A small data set in the place of the real ones, and a store of its own."""
     sequences = make_sequences(n_sequences=80, n_items=25, random_state=0).to_lists()
-    monkeypatch.setattr(row_maker, "data_file", lambda name: name)
+    for module in (row_maker, accuracy):
+        monkeypatch.setattr(module, "data_file", lambda name: name)
     monkeypatch.setattr(row_maker, "read_sequences", lambda path: sequences)
     monkeypatch.setattr(runs, "CACHE", tmp_path / "cache")
     for module in (runs, accuracy):
@@ -149,7 +150,7 @@ class LongRun:
             time.sleep(600)
 
 if __name__ == "__main__":
-    accuracy._tell_what_is_left = lambda waiting, jobs: None
+    accuracy._known_minutes = dict
     accuracy.carry_out_all([LongRun()], jobs=1, threads=1, minutes=10)
 """
 
@@ -173,6 +174,37 @@ def test_a_run_ends_with_the_command_that_is_killed(tmp_path):
         command.kill()
     with FileLock(lock, timeout=60):
         pass
+
+
+def test_a_run_that_another_command_carries_out_is_left_to_it(store, monkeypatch):
+    run = runs.Run("amazon-beauty", RECIPE, "original", 0)
+    runs.CACHE.mkdir()
+    monkeypatch.setattr(accuracy, "_end_with_the_parent", lambda: None)
+    with FileLock(runs.CACHE / f"{run.key}.lock"), pytest.raises(SystemExit) as ended:
+        accuracy._carry_out(run, threads=1)
+    assert ended.value.code == accuracy._ELSEWHERE
+    assert not run.finished
+    record = run.carry_out()
+    written = run.path.stat().st_mtime_ns
+    assert run.carry_out()["test"] == record["test"]
+    assert run.path.stat().st_mtime_ns == written
+
+
+def test_a_run_without_its_ranks_is_not_finished(store):
+    run = runs.Run("amazon-beauty", RECIPE, "original", 0)
+    run.carry_out()
+    run.path.with_suffix(".npz").unlink()
+    assert not run.finished
+    run.carry_out()
+    assert run.finished
+
+
+def test_a_broken_file_elsewhere_does_not_stop_a_run(store, capsys):
+    run = runs.Run("amazon-beauty", RECIPE, "original", 0)
+    run.carry_out()
+    (store / "amazon-toys_GNN-bce_original_0.json").write_text('{"half')
+    assert accuracy.carry_out_all([run], jobs=1, threads=1, minutes=1) == 0
+    assert "not counted in what is left: " in capsys.readouterr().err
 
 
 def test_a_personalized_run_tells_its_weights(store, monkeypatch):
@@ -202,7 +234,10 @@ def test_tables_compare_a_variant_with_the_original(store):
 def test_the_overview_tells_what_holds_and_what_has_one_seed(tmp_path):
     def write(variant, seed, rank):
         of_users = np.full(400, rank)
-        record = {"recipe": RECIPE, "variant": variant, "seed": seed, "test": {"ndcg@20": ndcg_at_k(of_users, 20)}}
+        record = {
+            "recipe": RECIPE, "variant": variant, "seed": seed, "settings": {}, "history": [], "rows": {},
+            "groups": {"history_length": {"to 4": {"users": 400}}}, "test": {"ndcg@20": ndcg_at_k(of_users, 20)},
+        }  # fmt: skip
         (tmp_path / f"amazon-beauty_{RECIPE}_{variant}_{seed}.json").write_text(json.dumps(record))
         np.savez_compressed(tmp_path / f"amazon-beauty_{RECIPE}_{variant}_{seed}.npz", ranks=of_users)
 
@@ -331,6 +366,40 @@ def test_one_unknown_name_among_known_ones_is_refused(store, capsys):
     assert "no variant is called orignal; there are original" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("--jobs", "0", "an integer of at least 1"),
+        ("--jobs", "-1", "an integer of at least 1"),
+        ("--threads", "two", "an integer of at least 1"),
+        ("--minutes", "nan", "no number above 0"),
+        ("--minutes", "-3", "no number above 0"),
+        ("--seeds", "-1", "an integer from 0 to 4294967295"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(store, capsys, option, value, allowed):
+    with pytest.raises(SystemExit):
+        accuracy.main([f"{option}={value}"])
+    assert re.search(f"argument {option}: '{value}' is .*{allowed}", capsys.readouterr().err)
+
+
+def test_a_name_given_twice_is_one_run(store, monkeypatch):
+    asked = []
+    monkeypatch.setattr(accuracy, "carry_out_all", lambda runs, **options: asked.extend(runs) or 0)
+    assert accuracy.main(["--recipes", RECIPE, "--variants", "original", "--seeds", "5", "5"]) == 0
+    assert asked == [runs.Run("amazon-beauty", RECIPE, "original", 5)]
+
+
+@pytest.mark.parametrize("command", ["accuracy", "datasets", "path"])
+def test_data_that_is_not_there_is_told_before_anything_begins(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.setenv("SEQREGEN_DATA", str(tmp_path))
+    for module in (runs, accuracy):
+        monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(datasets, "STORE", tmp_path / "datasets")
+    assert benchmarks_main.main([command]) == 2
+    assert re.search(rf"amazon-\w+.txt is not in {tmp_path}; set SEQREGEN_DATA", capsys.readouterr().err)
+
+
 def test_a_run_whose_settings_have_changed_is_not_passed_off_as_finished(store, monkeypatch, capsys):
     run = runs.Run("amazon-beauty", RECIPE, "original", 0)
     run.carry_out()
@@ -358,24 +427,6 @@ def test_so_is_one_whose_rows_would_be_others_now(store, monkeypatch):
     assert found["expected"].changes() == f"{mining}, {regeneration}, filter: max_epochs=1 where now it is 3"
 
 
-def test_a_file_that_is_being_written_is_no_result(store, capsys):
-    run = runs.Run("amazon-beauty", RECIPE, "original", 0)
-    run.carry_out()
-    (runs.RESULTS / f".amazon-beauty_{RECIPE}_original_0.0123.json").write_text('{"half')
-    assert accuracy.main(["--recipes", RECIPE, "--variants", "original", "--seeds", "0"]) == 0
-    assert "1 of 1 runs are finished already" in capsys.readouterr().out
-
-
-def test_ranks_of_another_run_are_refused(store):
-    for name in ("original", "mined"):
-        runs.Run("amazon-beauty", RECIPE, name, 0).carry_out()
-    path = runs.RESULTS / f"amazon-beauty_{RECIPE}_original_0.npz"
-    ranks = np.load(path)["ranks"]
-    np.savez_compressed(path, ranks=ranks[::-1] + 1)
-    with pytest.raises(ValueError, match=r"original_0.npz and .*original_0.json are of two runs: ndcg@20 is"):
-        Store(runs.RESULTS).comparisons("amazon-beauty")
-
-
 def test_kept_rows_are_those_that_are_asked_for(maker):
     quick = {"max_epochs": 1, "item_embeddings": None, "embedding_dim": 8}
     rows = maker.regenerated("few", **quick)
@@ -383,6 +434,23 @@ def test_kept_rows_are_those_that_are_asked_for(maker):
     assert maker.notes["rows_settings"]["mining"]["window"] == 5
     with pytest.raises(ValueError, match="was made with max_epochs=1 where now it is 2; delete"):
         maker.regenerated("few", **quick | {"max_epochs": 2})
+
+
+def test_rows_of_other_data_are_not_passed_off_as_those_asked_for(maker, tmp_path, monkeypatch):
+    quick = {"max_epochs": 1, "item_embeddings": None, "embedding_dim": 8}
+    maker.regenerated("few", **quick)
+    others = make_sequences(n_sequences=80, n_items=25, random_state=1).to_lists()
+    monkeypatch.setattr(row_maker, "read_sequences", lambda path: others)
+    with pytest.raises(ValueError, match=r"few-0.parquet was made of other data; delete amazon-beauty-few-0.json"):
+        row_maker.RowMaker("amazon-beauty", 0, tmp_path).regenerated("few", **quick)
+
+
+def test_a_fit_serves_rows_of_other_rates_and_of_no_other_settings(maker):
+    quick = {"item_embeddings": None, "embedding_dim": 8}
+    for name, epochs, rate in (("a", 1, 0.5), ("b", 1, 1.0), ("c", 2, 1.0)):
+        maker.regenerated(name, rate=rate, max_epochs=epochs, **quick)
+        assert len(maker.notes["regenerator_history"]) == epochs
+    assert len(list(maker.cache.glob("*.joblib"))) == 2
 
 
 def test_every_run_in_the_store_was_made_with_the_settings_it_is_named_after():
