@@ -16,6 +16,7 @@ from seqregen import (
     TeacherRegenerator,
 )
 from seqregen.datasets import make_sequences
+from seqregen.mining import miner as mining
 from seqregen.targets import Ensemble, SASRec
 from seqregen.training import loop
 
@@ -87,3 +88,20 @@ def test_vectors_of_a_wrong_shape_leave_no_regenerator_behind():
         regenerator.fit(rows)
     with pytest.raises(NotFittedError):
         regenerator.transform(rows)
+
+
+def test_mining_that_is_stopped_or_whose_warning_is_an_error_leaves_the_miner_as_it_was(monkeypatch):
+    miner = PatternMiner(random_state=0).fit([["a", "b"], ["a", "b"]])
+    attributes = dict(vars(miner))
+    # Warnings are errors here.
+    with pytest.raises(UserWarning, match="no pattern"):
+        miner.fit([[1, 2], [3, 4]])
+    assert vars(miner) == attributes
+
+    def stopped(*given, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mining, "match_patterns", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        miner.fit_transform([["x", "y"], ["x", "y"]])
+    assert vars(miner) == attributes

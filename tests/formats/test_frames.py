@@ -53,6 +53,25 @@ def test_without_times_the_order_of_the_frame_counts(make):
 
 
 @over_libraries
+@pytest.mark.parametrize(
+    ("column", "times"),
+    [
+        ("timestamp", [2, 1]),
+        ("Time", [2, 1]),
+        ("bought", [datetime.datetime(2020, 1, 2), datetime.datetime(2020, 1, 1)]),
+    ],
+)
+def test_a_column_of_times_that_is_called_otherwise_is_not_passed_by_in_silence(make, column, times):
+    frame = make({"user": [1, 1], "item": ["b", "a"], column: times})
+    with pytest.warns(UserWarning, match=f"the frame has no column 'time', .* time='{column}'\\) sorts by them"):
+        assert from_frame(frame).to_lists() == [["b", "a"]]
+    assert from_frame(frame, time=column).to_lists() == [["a", "b"]]
+    # Warnings are errors here.
+    assert from_frame(frame, time=None).to_lists() == [["b", "a"]]
+    assert from_frame(make({"user": [1, 1], "item": ["b", "a"], "rating": [2, 1]})).to_lists() == [["b", "a"]]
+
+
+@over_libraries
 def test_other_names_and_carried_columns(make):
     frame = make({"u": [1, 1], "i": ["b", "a"], "when": [2, 1], "weight": [0.5, 2.0], "domain": ["food", "books"]})
     dataset = from_frame(frame, user="u", item="i", time="when")

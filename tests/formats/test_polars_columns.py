@@ -72,7 +72,7 @@ def objects(values):
     return np.fromiter(values, dtype=object, count=len(values))
 
 
-@pytest.mark.parametrize("labels", [*OPAQUE, *PLAIN.values()], ids=lambda labels: repr(labels)[:40])
+@pytest.mark.parametrize("labels", [*OPAQUE, *PLAIN.values()], ids=lambda labels: type(labels[0]).__name__)
 def test_labels_there_and_back(labels):
     users = objects(labels[::-1])
     dataset = SequenceDataset.from_sequences([labels] * len(labels)).replace(users=users)
@@ -88,7 +88,7 @@ def test_labels_there_and_back(labels):
             assert list(map(repr, found)) == list(map(repr, expected))
 
 
-@pytest.mark.parametrize("labels", OPAQUE, ids=lambda labels: repr(labels)[:40])
+@pytest.mark.parametrize("labels", OPAQUE, ids=lambda labels: type(labels[0]).__name__)
 def test_objects_beside_missing_ones(labels):
     series = polars_series(objects([None, *labels]), "item")
     assert series.dtype == pl.Object

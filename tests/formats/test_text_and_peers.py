@@ -77,6 +77,16 @@ def test_times_and_domains(write):
     assert read_text(write("0 a|1.5 b|2\n")).timestamps.tolist() == [1.5, 2.0]
 
 
+@pytest.mark.parametrize("first", ["30", "30.5"])
+def test_times_that_fall_within_a_line_are_told(write, first):
+    path = write(f"u a|1 b|1\nv a|{first} b|10 c|20\nw c|5\n")
+    with pytest.warns(UserWarning, match=r"line 2: the time 10.* stands behind 30.* times fall at 1 place"):
+        data = read_text(path)
+    assert data.to_lists() == [["a", "b"], ["a", "b", "c"], ["c"]]
+    # As it advises.
+    assert SequenceDataset.from_frame(data.to_frame()).to_lists() == [["a", "b"], ["b", "c", "a"], ["c"]]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -120,6 +120,7 @@ def test_other_tables_are_refused(write, content, why):
 # Times
 
 
+@pytest.mark.filterwarnings("ignore:.*stands behind")
 @pytest.mark.parametrize(
     "times",
     [
@@ -136,6 +137,7 @@ def test_times_of_nineteen_digits_come_back(tmp_path, times):
     assert again.tolist() == times
 
 
+@pytest.mark.filterwarnings("ignore:.*stands behind")
 @pytest.mark.parametrize("time", ["9223372036854775808", "9999999999999999999", "-9223372036854775808", "1" * 20])
 def test_times_beyond_64_bits_are_floats(write, time):
     times = read_text(write(f"1 3|{time} 4|5\n")).timestamps

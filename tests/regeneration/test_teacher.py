@@ -169,6 +169,15 @@ def test_where_all_rows_are_empty_nothing_is_added(sasrec, sequences):
     assert taught(sasrec).fit(sequences).transform([[], []]).to_lists() == [[], []]
 
 
+def test_rows_that_hold_all_that_may_be_drawn_are_not_added_again(sasrec):
+    model = taught(sasrec).fit([[1, 2, 3], [3, 2, 1], [1, 3, 2]])
+    result = model.transform([[1, 2, 3], [1, 3], [2, 3, 1]])
+    assert result.to_lists() == [[1, 2, 3], [1, 3], [2, 3, 1], [1, 3, 2]]
+    assert result.source.tolist() == [-1, -1, -1, 1]
+    assert result.weights.tolist()[:-1] == [1.0] * 8 + [0.0] * 2
+    assert result.weights[-1] > 0
+
+
 def test_columns_stay_with_the_rows_that_have_them(sasrec, sequences, tmp_path):
     times = np.arange(sequences.n_interactions, dtype=float)
     users = np.array([f"user {number}" for number in range(len(sequences))], dtype=object)

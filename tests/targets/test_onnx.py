@@ -151,7 +151,7 @@ def test_labels_that_json_cannot_hold_are_refused(labels, tmp_path):
 
     rows = SequenceDataset.from_sequences([labels, labels])
     if isinstance(labels[0], tuple):
-        with pytest.raises(ValueError, match=r"labels must be strings or numbers; got tuple\. Map your labels"):
+        with pytest.raises(ValueError, match=r"must be strings, or numbers of 64 bits; got tuple\. Map your labels"):
             SASRec(**SMALL).fit(rows).to_onnx(tmp_path / "model.onnx")
         assert not list(tmp_path.iterdir())
     else:

@@ -21,6 +21,11 @@ from .polars_columns import polars_series
 
 __all__ = ["LayoutError", "convert_table", "from_frame", "to_frame"]
 
+# What is read beside users, items and times.
+_CARRIED = ("weight", "domain", "row", "position")
+# What columns of times are called, in lower case.
+_TIMES = {"time", "times", "timestamp", "timestamps", "datetime", "date", "unix_time", "unixreviewtime", "event_time"}
+
 
 class LayoutError(ValueError):
     """A table that holds neither interactions nor lists; ``found`` says what it holds, without advice."""
@@ -43,7 +48,8 @@ def from_frame(
         Names of the columns that hold users and items: labels of one kind each.
     time : str or None, default="time"
         Name of the column that holds times: numbers, dates, or datetimes (those with a zone become UTC).
-        With None, or when the default "time" is not there, the order of the frame counts.
+        With None, or when the default "time" is not there, the order of the frame counts; where another column is
+        called as times often are, or holds dates, a warning names it.
     name : str, default="the frame"
         What the messages call the frame.
 
@@ -83,6 +89,7 @@ def from_frame(
     frame, names = _open_frame(frame)
     if time == "time" and "time" not in names:
         time = None
+        _warn_of_times(frame, [column for column in names if column not in (user, item, *_CARRIED)], name)
     for column in (user, item, time):
         if column is not None and column not in names:
             raise ValueError(f"{name} has no column {column!r}; its columns are {', '.join(map(repr, names))}.")
@@ -114,6 +121,21 @@ def from_frame(
         if "domain" in names
         else None,
     )
+
+
+def _warn_of_times(frame: Any, names: list, name: str) -> None:
+    """Warn of a column that seems to hold times: what is not sorted by them is in no order that means anything."""
+    is_arrow = package_of(frame) == "pyarrow"
+    for column in names:
+        kind = str(frame.schema.field(column).type if is_arrow else frame[column].dtype).lower()
+        if str(column).lower() in _TIMES or kind.startswith(("date", "timestamp")):
+            warnings.warn(
+                f"{name} has no column 'time', so the order of its rows counts. Its column {column!r} seems to hold "
+                f"times: from_frame(..., time={column!r}) sorts by them, and time=None keeps the order.",
+                UserWarning,
+                stacklevel=stacklevel_of_caller(),
+            )
+            return
 
 
 def _original_rows(frame: Any, names: list, name: str) -> Any:

@@ -71,7 +71,7 @@ def read_text(path: str | os.PathLike, *, first_domain: int | None = None) -> Se
     -----
     UserWarning
         Each line has the same one, two or three items, and users come again, as in a table with an interaction a line;
-        or a few items are no integers, while most are.
+        or a few items are no integers, while most are; or times fall within a line.
 
     Examples
     --------
@@ -198,10 +198,15 @@ def _times(
         field = int(np.argmax(bar == starts))
         raise ValueError(f"{shown!r}, line {lines[field] + 1}: an item is missing before '|'.")
     times = _integers(text, bar + 1, ends, times=True)
-    if times is not None:
-        return times, bar
+    if times is None:
+        times = _real_times(text, bar + 1, ends, lines, shown)
+    _warn_of_falling(times, lines, shown)
+    return times, bar
+
+
+def _real_times(text: np.ndarray, starts: np.ndarray, ends: np.ndarray, lines: np.ndarray, shown: str) -> np.ndarray:
     parsed = np.empty(len(starts), dtype=np.float64)
-    for field, (start, end) in enumerate(zip((bar + 1).tolist(), ends.tolist(), strict=True)):
+    for field, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         time = _decode(text, start, end)
         try:
             # Python takes 1_0 for 10, and a file is no program.
@@ -211,7 +216,21 @@ def _times(
     if not np.isfinite(parsed).all():
         line = lines[np.argmin(np.isfinite(parsed))] + 1
         raise ValueError(f"{shown!r}, line {line}: the time is NaN or infinite.")
-    return parsed, bar
+    return parsed
+
+
+def _warn_of_falling(times: np.ndarray, lines: np.ndarray, shown: str) -> None:
+    """Warn of times that run backwards within a line: which item is the last decides what is held out."""
+    falls = np.flatnonzero((times[1:] < times[:-1]) & (lines[1:] == lines[:-1]))
+    if len(falls):
+        first = falls[0]
+        warnings.warn(
+            f"{shown!r}, line {lines[first] + 1}: the time {times[first + 1]} stands behind {times[first]}. Rows keep "
+            f"the order of the file, in which times fall at {len(falls):,} place(s); "
+            "SequenceDataset.from_frame(dataset.to_frame()) sorts them by time.",
+            UserWarning,
+            stacklevel=stacklevel_of_caller(),
+        )
 
 
 def _decode(text: np.ndarray, start: int, end: int) -> str:

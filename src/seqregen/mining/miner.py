@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Collection
 from typing import Any
@@ -176,8 +177,8 @@ class PatternMiner(TransformerMixin, BaseEstimator):
             No pattern reaches ``min_support``.
         """
         self._check_parameters()
-        self._mine(check_sequences(X), X)
-        return self
+        fitted, _ = self._mined(check_sequences(X), X)
+        return self._become(fitted)
 
     def fit_transform(self, X: Any, y: Any = None) -> SequenceDataset:
         """Mine the patterns of ``X`` and annotate it with them: ``fit(X).transform(X)``, converting ``X`` once.
@@ -195,7 +196,10 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         """
         self._check_parameters()
         dataset = check_sequences(X)
-        return self._annotate(dataset, self._mine(dataset, X))
+        fitted, table = self._mined(dataset, X)
+        annotated = fitted._annotate(dataset, table)
+        self._become(fitted)
+        return annotated
 
     def transform(self, X: Any) -> SequenceDataset:
         """Pair sequences, also unseen ones, with the patterns they contain.
@@ -266,8 +270,12 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         check_random_state(self)
         check_parts(self, "include", ("original", "mined"))
 
-    def _mine(self, dataset: SequenceDataset, X: Any) -> PatternTable:
-        """Set the fitted attributes."""
+    def _become(self, fitted: PatternMiner) -> PatternMiner:
+        self.__dict__ = fitted.__dict__
+        return self
+
+    def _mined(self, dataset: SequenceDataset, X: Any) -> tuple[PatternMiner, PatternTable]:
+        """A fitted twin, so that what ends a fit halfway leaves this one as it was; and the patterns."""
         sampling_seed = draw_seed(self.random_state)
         originals = dataset[dataset.origin == Origin.ORIGINAL]
         limits: dict[str, Any] = {
@@ -280,11 +288,12 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         else:
             table = mine_patterns(originals.items, originals.offsets, n_jobs=self.n_jobs, **limits)
         mined = np.full(len(table), Origin.MINED, dtype=np.int8)
-        self.vocabulary_ = dataset.vocabulary
-        self.patterns_ = SequenceDataset(table.items, table.offsets, dataset.vocabulary, origin=mined)
-        self.support_ = table.support
-        self.sampling_seed_ = sampling_seed
-        remember_columns(self, X)
+        fitted = copy.copy(self)
+        fitted.vocabulary_ = dataset.vocabulary
+        fitted.patterns_ = SequenceDataset(table.items, table.offsets, dataset.vocabulary, origin=mined)
+        fitted.support_ = table.support
+        fitted.sampling_seed_ = sampling_seed
+        remember_columns(fitted, X)
         if len(table) == 0:
             warnings.warn(
                 f"no pattern of two or more items within window={self.window} is held by "
@@ -293,7 +302,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
                 stacklevel=stacklevel_of_caller(),
             )
         self._say(f"{len(table):,} patterns in {len(originals):,} sequences{_by_length(table.lengths)}")
-        return table
+        return fitted, table
 
     def _annotate(self, dataset: SequenceDataset, table: PatternTable | None) -> SequenceDataset:
         original = dataset.origin == Origin.ORIGINAL

@@ -195,7 +195,8 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
         Returns
         -------
         SequenceDataset
-            The rows of X in order, then ``n_copies`` rows for each original one, with its number in ``source``.
+            The rows of X in order, then ``n_copies`` rows for each original one, with its number in ``source``. Rows
+            that hold every item that may be drawn are not continued, either.
 
         Raises
         ------
@@ -215,6 +216,9 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
         random = np.random.default_rng(self.drawing_seed_)
         is_sayable = self.is_sayable_ & is_known
         longer = continued(rows, score_blocks, is_sayable, settings, random, verbose=bool(self.verbose))
+        # A row that holds all that may be drawn would come again as it is.
+        is_longer = longer.lengths > rows.lengths
+        rows, longer, sources = rows[is_longer], longer[is_longer], sources[is_longer]
         is_drawn = position_in_row(longer.offsets) >= np.repeat(rows.lengths, longer.lengths)
         weights = np.ones(data.n_interactions, dtype=np.float32) if data.weights is None else data.weights
         return data.append(longer.items, longer.offsets, Origin.REGENERATED, source=sources).replace(

@@ -120,8 +120,8 @@ def _as_json(vocabulary: np.ndarray) -> str:
     if vocabulary.dtype == object and not all(isinstance(label, str) for label in labels):
         kind = next(type(label).__name__ for label in labels if not isinstance(label, str))
         raise ValueError(
-            f"to_onnx writes the vocabulary into the file as JSON, so labels must be strings or numbers; got {kind}. "
-            "Map your labels to strings before fit."
+            "to_onnx writes the vocabulary into the file as JSON, so labels must be strings, or numbers of 64 bits; "
+            f"got {'a larger int' if kind == 'int' else kind}. Map your labels to strings before fit."
         )
     # Which refuses labels that no file can hold.
     as_texts(vocabulary, "the item")
