@@ -54,6 +54,7 @@ def all_tables(store: Store) -> Mapping[tuple[str, str], Callable[[], str]]:
         ("overview", "all"): partial(tables.overview_table, store, MODELS),
         ("front", "all"): partial(tables.overview_table, store, ("SASRec",)),
         ("parts", "all"): partial(tables.parts_table, store.comparison),
+        ("losses", "all"): partial(tables.losses_table, store, MODELS),
         ("chances", "all"): partial(chances_table, store, curves),
         ("curves", "all"): partial(curves_table, curves),
         ("curve-parts", "all"): partial(tables.parts_table, curves.comparison),

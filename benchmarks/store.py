@@ -55,21 +55,34 @@ class Store:
         """Every variant beside a baseline of its recipe, in the order of recipes and variants."""
         return all_comparisons(self.comparison, dataset, baseline)
 
-    def _compare(self, dataset: str, recipe: str, variant: str, baseline: str) -> Gain | None:
-        """The gain of a variant over a baseline in the seeds that both have; None where they share none."""
-        runs = self.runs(dataset)
-        shared = sorted(set(runs.get((recipe, baseline), {})) & set(runs.get((recipe, variant), {})))
+    def _compare(
+        self, dataset: str, recipe: str, variant: str, baseline: str, baseline_recipe: str | None = None
+    ) -> Gain | None:
+        """The gain of a variant over a baseline, of the same recipe unless another is named, in the seeds of both.
+
+        None where they share no seed.
+        """
+        runs, sides = self.runs(dataset), ((recipe, variant), (baseline_recipe or recipe, baseline))
+        shared = sorted(set.intersection(*(set(runs.get(side, {})) for side in sides)))
         if not shared:
             return None
-        here, before = (self._ranks(dataset, recipe, name, shared) for name in (variant, baseline))
-        base = float(np.mean([runs[recipe, baseline][seed]["test"]["ndcg@20"] for seed in shared]))
-        chance = self.chances.of(recipe)
-        deviation, freedom = (chance.share * base, chance.freedom) if chance else (0.0, None)
+        here, before = (self._ranks(dataset, *side, shared) for side in sides)
+        base = float(np.mean([runs[sides[1]][seed]["test"]["ndcg@20"] for seed in shared]))
+        deviation, freedom = self._deviation_of([side[0] for side in sides])
+        deviation *= base
         found = paired_bootstrap(
             here, before, metric="ndcg", k=20, seed_deviation=deviation, seed_freedom=freedom, random_state=0
         )
         difference, low, high = (100 * each / found.mean_b for each in (found.difference, found.low, found.high))
         return Gain(difference, (low, high), found.p_value, len(shared))
+
+    def _deviation_of(self, recipes: list[str]) -> tuple[float, int | None]:
+        """Of training, as a share of the mean, for the difference of two recipes; its degrees of freedom."""
+        chances = [chance for recipe in recipes if (chance := self.chances.of(recipe)) is not None]
+        if len(chances) < len(recipes):
+            return 0.0, None
+        shares, freedoms = zip(*((chance.share, chance.freedom) for chance in chances), strict=True)
+        return float(np.sqrt(np.mean(np.square(shares)))), min(freedoms)
 
     def _ranks(self, dataset: str, recipe: str, variant: str, seeds: list[int]) -> np.ndarray:
         """Ranks of the users under each seed, (n_seeds, n_users)."""

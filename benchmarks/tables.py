@@ -19,6 +19,7 @@ __all__ = [
     "beside",
     "costs_table",
     "groups_table",
+    "losses_table",
     "markdown",
     "marked_gains",
     "mean_and_deviation",
@@ -232,6 +233,26 @@ def parts_table(comparison: Comparison[Gain]) -> str:
         for dataset, recipe, variant, baseline in [key]
     ]
     names = ["data set", "recipe", "trained on", "against", "difference in ndcg@20 (95 %)", "p (Holm)"]
+    return markdown(names, rows) if rows else "There are no runs to compare yet."
+
+
+def losses_table(store: Store, models: Iterable[str]) -> str:
+    """The softmax against bce on the original rows of all data sets.
+
+    The p values are Holm's for all comparisons of the table.
+    """
+    found = {
+        (dataset, model): gain
+        for dataset in DATASETS
+        for model in models
+        if (gain := store.comparison(dataset, f"{model}-softmax", "original", "original", f"{model}-bce")) is not None
+    }
+    rows = []
+    for (dataset, model), p_value in _corrected(found).items():
+        runs, gain = store.runs(dataset), found[dataset, model]
+        means = [mean_of(runs[f"{model}-{loss}", "original"], "ndcg@20") for loss in ("bce", "softmax")]
+        rows.append([dataset, model, gain.n_seeds, *map(short, means), gain, _probability(p_value)])
+    names = ["data set", "model", "seeds", "bce", "softmax", "difference in ndcg@20 (95 %)", "p (Holm)"]
     return markdown(names, rows) if rows else "There are no runs to compare yet."
 
 
