@@ -158,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for run in runs:
         if run.finished and (changed := run.changes()):
             parser.error(f"{run} was made with {changed}; delete {run.path} to make it again")
+    # What is not there is told before anything begins.
     for dataset in dict.fromkeys(run.dataset for run in runs if not run.finished):
         data_file(dataset)
     # Child processes take the number of threads from here.
@@ -173,8 +174,7 @@ def _chosen_runs(parser: argparse.ArgumentParser, options: argparse.Namespace) -
     recipes = _named(parser, "recipe", RECIPES, options.recipes or ["SASRec-bce", "SASRec-softmax"])
     variants = _named(parser, "variant", VARIANTS, options.variants or ["original", "mined", "regenerated"])
     datasets, seeds = options.datasets or ["amazon-beauty"], options.seeds or [0, 1, 2]
-    named = Block(tuple(datasets), tuple(recipes), tuple(variants), tuple(seeds)).runs()
-    return list(dict.fromkeys(named))
+    return Block(tuple(datasets), tuple(recipes), tuple(variants), tuple(seeds)).runs()
 
 
 def _named(parser: argparse.ArgumentParser, kind: str, known: dict, patterns: list[str]) -> list[str]:

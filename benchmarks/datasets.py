@@ -19,6 +19,7 @@ from seqregen.files import write_aside
 from .data import data_file, read_sequences
 from .machine import RESULTS
 from .published.tables import PAPER
+from .result_files import read_json
 from .row_maker import WINDOWS, RowMaker
 from .runs import CACHE
 
@@ -63,7 +64,7 @@ def datasets_table() -> str:
         path = STORE / f"{name}.json"
         if not path.exists():
             continue
-        found = json.loads(path.read_text())
+        found = read_json(path)
         whole, rows = found["whole"], found.get("regenerated") or found["mined"]
         cells = [name, f"{whole['users']:,}", f"{whole['items']:,}", f"{whole['interactions']:,}",
                  f"{whole['mean_length']:.1f}", _published("table1", name)]  # fmt: skip
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     STORE.mkdir(parents=True, exist_ok=True)
     for name in options.datasets:
         path = STORE / f"{name}.json"
-        if path.exists() and (not options.regenerate or "regenerated" in json.loads(path.read_text())):
+        if path.exists() and (not options.regenerate or "regenerated" in read_json(path)):
             continue
         print(name, flush=True)
         _write(path, count(name, options.regenerate))

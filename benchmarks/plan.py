@@ -27,10 +27,12 @@ class Block:
     seeds: tuple[int, ...]
 
     def runs(self) -> list[Run]:
-        return [
+        """Each once, however often a name is given."""
+        found = [
             Run(dataset, recipe, variant, seed)
             for seed, dataset, recipe, variant in product(self.seeds, self.datasets, self.recipes, self.variants)
         ]
+        return list(dict.fromkeys(found))
 
 
 _SMALL = ("amazon-beauty", "amazon-toys")

@@ -347,6 +347,14 @@ def test_so_is_one_whose_rows_would_be_others_now(store, monkeypatch):
     assert found["expected"].changes() == f"{mining}, {regeneration}, filter: max_epochs=1 where now it is 3"
 
 
+def test_a_file_that_is_being_written_is_no_result(store, capsys):
+    run = runs.Run("amazon-beauty", RECIPE, "original", 0)
+    run.carry_out()
+    (runs.RESULTS / f".amazon-beauty_{RECIPE}_original_0.0123.json").write_text('{"half')
+    assert accuracy.main(["--recipes", RECIPE, "--variants", "original", "--seeds", "0"]) == 0
+    assert "1 of 1 runs are finished already" in capsys.readouterr().out
+
+
 def test_kept_rows_are_those_that_are_asked_for(maker):
     quick = {"max_epochs": 1, "item_embeddings": None, "embedding_dim": 8}
     rows = maker.regenerated("few", **quick)

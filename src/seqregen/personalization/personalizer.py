@@ -135,7 +135,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
     n_updates_, n_skipped_ : int
         Steps of the weights that were made, and that were skipped, in the last training.
     history_ : list of dict
-        The model's records. ``loss`` is the unweighted one, beside ``weighted_loss``; behind the warm-up there are
+        The model's records. ``loss`` is the weighted one, beside ``unweighted_loss``; behind the warm-up there are
         ``mean_weight`` and ``temperature``, and unless ``optimize="joint"`` ``updates`` and ``skipped_updates`` so
         far.
     vocabulary_ : ndarray of shape (n_items,)

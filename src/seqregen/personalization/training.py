@@ -172,9 +172,9 @@ class _Join:
 
     def _forget_means(self) -> None:
         zero = torch.zeros((), device=self.original.device)
-        # Of the weights that were drawn in the epoch, and of the losses of its steps.
+        # Of the weights that were drawn in the epoch, and of the unweighted losses of its steps.
         self.sum, self.count = zero.clone(), 0
-        self.plain, self.weighted, self.n_steps = zero.clone(), zero.clone(), 0
+        self.plain, self.n_steps = zero.clone(), 0
 
     def _new_weighting(self) -> WeightingNetwork:
         settings, original = self.settings, self.original
@@ -203,6 +203,8 @@ class _Join:
             evaluate=self.evaluate,
             begin_epoch=self.begin_epoch,
             outer=outer,
+            # Weights that fall or rise move the other loss, whatever the model learns.
+            plateau="unweighted_loss",
         )
 
     def outer_updates(self) -> OuterUpdates:
@@ -251,13 +253,9 @@ class _Join:
         self._forget_means()
 
     def evaluate(self) -> dict[str, float]:
-        """The recommender's own measurements, and the epoch's means.
-
-        What is called the loss is the unweighted one: weights that fall or rise would move the other whatever the
-        model learns, and training may have to stop on it.
-        """
+        """The recommender's own measurements, and the epoch's means of unweighted losses and of drawn weights."""
         found = {} if self.original.evaluate is None else self.original.evaluate()
-        found |= {"loss": self.plain.item() / self.n_steps, "weighted_loss": self.weighted.item() / self.n_steps}
+        found |= {"unweighted_loss": self.plain.item() / self.n_steps}
         if self.count:
             found |= {"mean_weight": self.sum.item() / self.count, "temperature": self._temperature}
         return found
@@ -273,7 +271,6 @@ class _Join:
         else:
             plain, loss = self._weighted(batch, random)
         self.plain += plain.detach()
-        self.weighted += loss.detach()
         self.n_steps += 1
         return loss
 

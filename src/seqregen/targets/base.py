@@ -261,7 +261,7 @@ class SequentialRecommender(Ranker):
         task = self._task(training, watched, device, seed, n_epochs or self.max_epochs)
         if companion is not None:
             task = companion.joined(task)
-        stop = None if n_epochs else stop_rule(watched, self.patience)
+        stop = None if n_epochs else stop_rule(watched, self.patience, task.plateau)
         result = train(
             task.trained,
             lambda random: task.part.rows.shuffled(self.batch_size, random, device),

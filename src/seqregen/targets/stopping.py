@@ -24,9 +24,6 @@ from .ranker import ROWS_AT_ONCE
 
 __all__ = ["hold_out", "stop_rule", "validation_measure"]
 
-# Without a validation item training stops when five epochs bring less than 1 % of training loss each.
-_PLATEAU = StopRule("loss", patience=5, rising=False, tolerance=0.01)
-
 
 def hold_out(data: SequenceDataset, name: str) -> tuple[SequenceDataset, SequenceDataset | None]:
     """The rows to train on, and the original rows with validation items that early stopping watches.
@@ -64,9 +61,19 @@ def _has_reachable_targets(watched: SequenceDataset) -> bool:
     return bool((np.bincount(rows, minlength=len(watched)) == 0).any())
 
 
-def stop_rule(watched: SequenceDataset | None, patience: int) -> StopRule:
-    """Stop when NDCG@20 of what is watched rises no more, or the loss falls no more where nothing is."""
-    return _PLATEAU if watched is None else StopRule("ndcg@20", patience)
+def stop_rule(watched: SequenceDataset | None, patience: int, plateau: str) -> StopRule:
+    """Stop when NDCG@20 of what is watched rises no more, or a loss falls no more where nothing is.
+
+    Parameters
+    ----------
+    watched : SequenceDataset or None
+    patience : int
+    plateau : str
+        The entry of an epoch's record that is the loss: five epochs of less than 1 % each are the end.
+    """
+    if watched is None:
+        return StopRule(plateau, patience=5, rising=False, tolerance=0.01)
+    return StopRule("ndcg@20", patience)
 
 
 def validation_measure(

@@ -67,6 +67,8 @@ class TrainingTask:
     begin_epoch : callable or None
     outer : OuterUpdates or None
         As for :func:`seqregen.training.train`.
+    plateau : str
+        The entry of an epoch's record to stop on where no validation item is to be ranked.
     """
 
     training: SequenceDataset
@@ -85,6 +87,7 @@ class TrainingTask:
     evaluate: Callable[[], dict[str, float]] | None = None
     begin_epoch: Callable[[int], None] | None = None
     outer: OuterUpdates | None = None
+    plateau: str = "loss"
 
     @property
     def n_batches(self) -> int:
