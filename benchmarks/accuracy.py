@@ -27,7 +27,9 @@ from threading import Thread
 
 from filelock import Timeout
 
-from .arguments import positive_integer, positive_number, seed
+from seqregen.cli.options import seed
+
+from .arguments import positive_integer, positive_number
 from .data import data_file
 from .plan import Block, planned_runs
 from .recipes import RECIPES

@@ -294,13 +294,13 @@ def test_one_unknown_name_among_known_ones_is_refused(store, capsys):
         ("--threads", "two", "an integer of at least 1"),
         ("--minutes", "nan", "no number above 0"),
         ("--minutes", "-3", "no number above 0"),
-        ("--seeds", "-1", "an integer from 0 to 4294967295"),
+        ("--seeds", "-1", "an integer between 0 and 4294967295"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(store, capsys, option, value, allowed):
     with pytest.raises(SystemExit):
         accuracy.main([f"{option}={value}"])
-    assert re.search(f"argument {option}: '{value}' is .*{allowed}", capsys.readouterr().err)
+    assert re.search(f"argument {option}: .*{allowed}", capsys.readouterr().err)
 
 
 def test_a_name_given_twice_is_one_run(store, monkeypatch):

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from .console import CommandError
 
-__all__ = ["COLUMNS", "HELD_OUT", "LOSSES", "NEGATIVE_SAMPLING", "TEACHERS", "build_parser", "chosen"]
+__all__ = ["COLUMNS", "HELD_OUT", "LOSSES", "NEGATIVE_SAMPLING", "TEACHERS", "build_parser", "chosen", "seed"]
 
 LOSSES = ("sampled_softmax", "ce", "gbce", "bce", "bpr")
 NEGATIVE_SAMPLING = ("auto", "uniform", "popularity", "in_batch")
@@ -347,14 +347,15 @@ def _add_hold_out(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _seed(text: str) -> int:
+def seed(text: str) -> int:
+    """What numpy takes for a seed."""
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"must be an integer between 0 and {2**32 - 1}; got {text!r}")
     return int(text)
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="makes the result repeatable (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="makes the result repeatable (default 0)")
 
 
 def _add_computing(parser: argparse.ArgumentParser, threads: int | None = None) -> None:
