@@ -27,7 +27,7 @@ _NORM_EPSILON = 1e-12
 _FILTER_SCALE = 0.02
 # Prefixes whose slots are held at once, and, on a CPU, prefixes taken through a layer at once.
 _ROWS_AT_ONCE = 1024
-_ROWS_IN_CACHE = 64
+_ROWS_IN_CACHE = 128
 
 
 class FilterLayer(nn.Module):
@@ -63,9 +63,9 @@ class FilterLayer(nn.Module):
         return self._behind_filter(tokens[:, -1], self.filter.last(tokens))
 
     def _behind_filter(self, tokens: Tensor, filtered: Tensor) -> Tensor:
-        tokens = self.filter_norm(tokens + self.dropout(filtered))
+        tokens = self.filter_norm(self.dropout.added(tokens, filtered))
         fed = self.contract(functional.gelu(self.expand(tokens)))
-        return self.feed_forward_norm(tokens + self.dropout(fed))
+        return self.feed_forward_norm(self.dropout.added(tokens, fed))
 
 
 class FMLPNetwork(NextItemNetwork):
