@@ -122,10 +122,11 @@ def require_two_items(estimator: Any, rows: SequenceDataset, X: Any) -> None:
             f" (X has {X.shape[1]} feature(s), one item each)" if isinstance(X, np.ndarray) and X.ndim == 2 else ""
         )
         beside = "" if rows.validation is None else " beside its validation item"
+        advice = " To learn from rows of two items, hold_out_last(X, min_length=3)." if beside else ""
         raise ValueError(
             f"{type(estimator).__name__} cannot learn from {len(rows)} sample(s): every item is predicted from those "
             f"before it, and the longest row has {longest} item(s){beside}{columns}; at least one row of two items is "
-            "required."
+            f"required.{advice}"
         )
 
 

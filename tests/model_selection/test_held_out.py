@@ -109,6 +109,15 @@ def test_hold_out_last_keeps_rows_of_one_item():
     assert data.validation is None
 
 
+def test_hold_out_last_of_longer_rows_alone():
+    held = hold_out_last([[7, 8, 9], [8], [9, 7], []], min_length=3)
+    assert held.to_lists() == [[7, 8], [8], [9, 7], []]
+    assert held.validation.tolist() == [3, 0, 0, 0]
+    for wrong in (1, True, 2.0, None):
+        with pytest.raises(ValueError, match=r"min_length must be an integer >= 2; got"):
+            hold_out_last([[1, 2, 3]], min_length=wrong)
+
+
 def test_hold_out_last_reads_lists():
     held_out = hold_out_last([[1, 2, 3], [2]])
     assert held_out.to_lists() == [[1, 2], [2]]

@@ -109,9 +109,18 @@ def test_added_rows_without_validation_stop_on_a_plateau_and_say_so_once(tiny, s
 
 
 def test_rows_of_two_items_are_trained_on_rather_than_held_out(tiny):
-    with pytest.warns(UserWarning, match="plateau"):
+    with pytest.warns(UserWarning, match="no original row has three items.*plateau of the training loss.$"):
         model = tiny().fit([[1, 2], [2, 3], [3, 1]])
     assert model.item_counts_.tolist() == [2, 2, 2]
+
+
+def test_most_rows_left_without_anything_to_learn_are_told(tiny):
+    rows = [*[[1, 2], [2, 3]] * 3, [3, 4, 5]]
+    with pytest.warns(UserWarning, match=r"learns nothing from 6 of the 7 rows .*hold_out_last\(.*min_length=3\)"):
+        assert tiny(max_epochs=1).fit(rows).item_counts_.sum() == 8
+    assert tiny(max_epochs=1).fit(hold_out_last(rows, min_length=3)).item_counts_.sum() == 14
+    # Half of the rows is no more than a protocol may cost.
+    assert tiny(max_epochs=1).fit([[1, 2], [3, 4, 5]]).item_counts_.sum() == 3
 
 
 @pytest.mark.parametrize("rows", [[[1], [2]], [[], [1]], np.array([[1], [2]])])
@@ -364,10 +373,12 @@ def first_loss(tiny, rows: SequenceDataset) -> float:
 def test_validation_items_that_cannot_be_ranked_stop_nothing():
     rows = [[start % 5, (start + 1) % 5, (start + 2) % 5] * 3 for start in range(40)]
     model = SASRec(embedding_dim=8, max_epochs=300, patience=3, random_state=0)
-    with pytest.warns(UserWarning, match="or none outside its row's history, and stops on a plateau"):
+    with pytest.warns(UserWarning, match="each is an item of its own row already.*, and stops on a plateau"):
         model.fit(rows)
     assert len(model.history_) < 100
     assert "ndcg@20" not in model.history_[0]
+    # What is not watched is trained on.
+    assert model.item_counts_.sum() == 40 * 9
 
 
 def test_the_loss_is_shown():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -80,16 +81,19 @@ def leave_one_out(sequences: Any, *, validation: bool = False) -> tuple[Sequence
     return histories, dataset.vocabulary[codes - 1]
 
 
-def hold_out_last(sequences: Any) -> SequenceDataset:
+def hold_out_last(sequences: Any, *, min_length: int = 2) -> SequenceDataset:
     """Move each row's last item into ``validation``, where early stopping alone reads it.
 
     What a recommender does that is given original rows and no validation items. Rows of one item keep it and
-    have none held out (code 0): nothing could be predicted from the empty row that would be left.
+    have none held out (code 0): nothing could be predicted from the empty row that would be left. Of rows of two
+    items one is left, and nothing to learn from it.
 
     Parameters
     ----------
     sequences : array-like of sequences, or SequenceDataset
         Original rows. A dataset that has validation items already is returned as it is.
+    min_length : int, default=2
+        Rows of fewer items keep theirs. 3 trains on rows of two items rather than stop by them.
 
     Returns
     -------
@@ -99,7 +103,8 @@ def hold_out_last(sequences: Any) -> SequenceDataset:
     Raises
     ------
     ValueError
-        There are mined or regenerated rows: they were made of whole rows, and would show what is held out.
+        ``min_length`` is no integer of 2 or more, or there are mined or regenerated rows: they were made of whole
+        rows, and would show what is held out.
 
     Examples
     --------
@@ -107,12 +112,16 @@ def hold_out_last(sequences: Any) -> SequenceDataset:
     >>> rows = hold_out_last([[7, 8, 9], [8], []])
     >>> rows.to_lists(), rows.validation.tolist()
     ([[7, 8], [8], []], [3, 0, 0])
+    >>> hold_out_last([[7, 8, 9], [8, 7]], min_length=3).to_lists()
+    [[7, 8], [8, 7]]
     """
+    if isinstance(min_length, (bool, np.bool_)) or not isinstance(min_length, Integral) or min_length < 2:
+        raise ValueError(f"min_length must be an integer >= 2; got {min_length!r}.")
     dataset = check_sequences(sequences, name="sequences")
     if dataset.validation is not None:
         return dataset
     _require_original_rows(dataset)
-    return _last_into_validation(dataset, dataset.lengths > 1)
+    return _last_into_validation(dataset, dataset.lengths >= min_length)
 
 
 def append_targets(X: Any, y: Any) -> SequenceDataset:

@@ -31,26 +31,52 @@ def hold_out(data: SequenceDataset, name: str) -> tuple[SequenceDataset, Sequenc
     Parameters
     ----------
     data : SequenceDataset
-        Rows that are all original and have no validation item lose their last item to validation.
+        Where all rows are original and have no validation item, they lose their last item to validation, unless
+        that could not be ranked in any of them, or none would have two items left.
     name : str
         Who warns that there is nothing to watch.
     """
-    n_original = data.n_original
-    if data.validation is None and n_original == len(data) and data.lengths.max() > 2:
-        data = hold_out_last(data)
-    originals = data.originals()
+    to_be_held = data.validation is None and data.n_original == len(data) and data.lengths.max() > 2
+    held = hold_out_last(data) if to_be_held else data
+    originals = held.originals()
     if originals.validation is not None:
         watched = originals[(originals.validation > 0) & (originals.lengths > 0)]
         if _has_reachable_targets(watched):
-            return data, watched
+            if held.lengths.max() > 1:
+                _warn_of_rows_without_a_rest(watched, name)
+            return held, watched
     warnings.warn(
-        f"{name} has no validation item to stop on, or none outside its row's history, and stops on a plateau of the "
-        "training loss. Better: leave_one_out(sequences, validation=True) before regenerating, or "
-        "RegeneratedRecommender, which holds each row's last item out by itself.",
+        f"{name} has no validation item to stop on{_why_nothing_is_watched(originals)}",
         UserWarning,
         stacklevel=stacklevel_of_caller(),
     )
     return data, None
+
+
+def _warn_of_rows_without_a_rest(watched: SequenceDataset, name: str) -> None:
+    """Tell where most rows were shortened to one item, as those of two items are: nothing is learnt from them."""
+    n_short = np.count_nonzero(watched.lengths == 1)
+    if n_short > len(watched) / 2:
+        warnings.warn(
+            f"{name} learns nothing from {n_short:,} of the {len(watched):,} rows that have a validation item: each "
+            "has one item beside it, and none to predict from it. To train on rows of two items whole, give "
+            "hold_out_last(sequences, min_length=3), which holds items out of longer rows alone.",
+            UserWarning,
+            stacklevel=stacklevel_of_caller(),
+        )
+
+
+def _why_nothing_is_watched(originals: SequenceDataset) -> str:
+    """The end of the warning: the cause, what is done, and what would be better where anything would."""
+    instead = ", and stops on a plateau of the training loss."
+    if originals.validation is not None and (originals.validation > 0).any():
+        return f": each is an item of its own row already, which is left out of the ranking{instead}"
+    if originals.lengths.max(initial=0) <= 2:
+        return f": no original row has three items, one to hold out and two to learn from{instead}"
+    return (
+        f"{instead} Better: leave_one_out(sequences, validation=True) before regenerating, or RegeneratedRecommender, "
+        "which holds last items out by itself."
+    )
 
 
 def _has_reachable_targets(watched: SequenceDataset) -> bool:
