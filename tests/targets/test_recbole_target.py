@@ -72,6 +72,11 @@ def test_a_model_that_rounds_and_one_that_cannot(held_out):
         make("RepeatNet", precision="bfloat16", config={}).fit(held_out[0])
 
 
+def test_nothing_to_compare_a_target_with():
+    with pytest.raises(ValueError, match="compares targets with other items, and the vocabulary has one item alone"):
+        make("SASRec", config={"loss_type": "BPR"}).fit([["tea", "tea", "tea"]] * 9)
+
+
 @pytest.mark.parametrize(
     ("name", "loss", "n_negatives", "config"),
     [

@@ -338,7 +338,27 @@ class NoTable(nn.Module):
         return self.days(items % 7)
 
 
+class Positions(nn.Module):
+    """A table of items with rows for padding and mask, and one of positions of any number."""
+
+    def __init__(self, n_items, max_length):
+        super().__init__()
+        self.items = nn.Embedding(n_items + 2, 8)
+        self.places = nn.Embedding(max_length, 8)
+
+    def forward(self, items):
+        return self.items(items) + self.places(torch.arange(items.shape[1]))
+
+
 class TestItemTables:
+    @pytest.mark.parametrize("max_length", [N_ITEMS, N_ITEMS + 1])
+    def test_a_table_of_positions_is_none_of_items(self, sequences, max_length):
+        with pytest.raises(ValueError, match=r"'places', but does not look items up in it.*items \(26, 8\), places"):
+            small(Positions, max_length=max_length).fit(sequences)
+        assert (
+            small(Positions, max_length=max_length, item_table="items").fit(sequences).item_embeddings_.shape[0] == 24
+        )
+
     @pytest.mark.parametrize(
         ("path", "expected"),
         [

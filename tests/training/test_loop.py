@@ -84,7 +84,9 @@ def test_the_best_epochs_weights_are_restored():
         # Epochs without an improvement are counted, not a drop; the count starts anew.
         ([3, 2, 2.5, 4, 1, 1, 1], 3, 3, 7),
         # An equal value counts as an improvement, as in the published harness.
-        ([2, 2, 2, 1, 1], 2, 2, 5),
+        ([2, 1, 2, 1, 1], 2, 2, 5),
+        # One value for so many epochs, as a perfect one is, will stay.
+        ([1, 2, 2, 2, 9], 2, 3, 4),
         ([5, 1], 1, 0, 2),
         # Epochs run out before patience does.
         ([1, 2, 3, 4], 2, 3, 4),
@@ -93,6 +95,48 @@ def test_the_best_epochs_weights_are_restored():
 def test_patience(values, patience, best, epochs):
     _, result, _ = scripted(values, patience=patience, max_epochs=len(values) if best == len(values) - 1 else 50)
     assert (result.best_epoch, len(result.history)) == (best, epochs)
+
+
+def test_a_loss_of_nothing_is_a_plateau():
+    # Weights of 0, or nothing to tell apart: no epoch gains a share of what is left.
+    _, result, _ = scripted([4, 0, 0, 0, 0], patience=3, rising=False, tolerance=0.01)
+    assert (result.best_epoch, len(result.history)) == (1, 5)
+
+
+def test_buffers_of_other_shapes_and_what_is_no_tensor_are_kept(tmp_path):
+    class Growing(Scripted):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mask", torch.zeros(0, 0))
+            self.notes = {"seen": 0}
+
+        def get_extra_state(self):
+            return self.notes
+
+        def set_extra_state(self, notes):
+            self.notes = notes
+
+    def grow(network, epochs):
+        def loss(batch, random):
+            network.notes["seen"] += 1
+            network.mask = torch.ones(network.notes["seen"], 2)
+            return network.x
+
+        values = iter([1.0, 3.0, 2.0, 2.5])
+        plan = TrainingPlan(
+            max_epochs=epochs, stop=StopRule("value", 5), checkpoint=CheckpointFile(tmp_path, "growing", "run")
+        )
+        return train(
+            network, lambda random: [None], loss, plan, seed=0, device=CPU, evaluate=lambda: {"value": next(values)}
+        )
+
+    network = Growing()
+    assert grow(network, 3).best_epoch == 1
+    # The state of the best epoch, not of the last.
+    assert (network.mask.shape, network.notes) == ((2, 2), {"seen": 2})
+    again = Growing()
+    assert len(grow(again, 4).history) == 4
+    assert (again.mask.shape, again.notes) == ((2, 2), {"seen": 2})
 
 
 def test_a_falling_metric_with_a_tolerance_is_a_plateau():

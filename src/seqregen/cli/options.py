@@ -64,7 +64,7 @@ _SASREC: _Options = (
     ("learning_rate", float, "of Adam (default 0.001)"),
     ("batch_size", int, "rows in a training batch (default 256)"),
     ("max_epochs", int, "most epochs (default 1000: early stopping ends sooner)"),
-    ("patience", int, "epochs without a better validation NDCG@20 before stopping (default 20)"),
+    ("patience", int, "epochs below the best validation NDCG@20 before stopping (default 20)"),
     ("precision", PRECISIONS, "what training rounds matrix products to (default float32)"),
 )
 

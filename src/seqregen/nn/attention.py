@@ -345,8 +345,11 @@ _CAUSAL_MASKS: dict[tuple, Tensor] = {}
 
 
 def _causal_mask(length: int, like: Tensor) -> Tensor:
-    key = (length, like.device, like.dtype)
-    if key not in _CAUSAL_MASKS:
-        blocked = torch.full((length, length), -torch.inf, device=like.device, dtype=like.dtype)
-        _CAUSAL_MASKS[key] = torch.triu(blocked, diagonal=1)
-    return _CAUSAL_MASKS[key]
+    # A corner of a longer one is the mask of a shorter row: one is kept for all lengths.
+    key = (like.device, like.dtype)
+    mask = _CAUSAL_MASKS.get(key)
+    if mask is None or len(mask) < length:
+        size = 1 << (length - 1).bit_length()
+        blocked = torch.full((size, size), -torch.inf, device=like.device, dtype=like.dtype)
+        mask = _CAUSAL_MASKS[key] = torch.triu(blocked, diagonal=1)
+    return mask[:length, :length]

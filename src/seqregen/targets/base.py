@@ -86,7 +86,8 @@ class SequentialRecommender(Ranker):
     batch_size : int
         Rows in a training batch.
     max_epochs, patience : int
-        Training stops after ``patience`` epochs without a better validation NDCG@20; the best epoch is kept.
+        Training stops after ``patience`` epochs below the best validation NDCG@20, or of one and the same; the last
+        of the best epochs is kept.
     refit : bool
         Train once more from the start, for the best number of epochs, on rows that end with their validation items.
     precision : str

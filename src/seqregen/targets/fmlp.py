@@ -215,7 +215,8 @@ class FMLP(PublishedModel):
         Prefixes in a training batch.
     max_epochs : int, default=1000
     patience : int, default=20
-        Epochs without a better validation NDCG@20 after which training stops; the best epoch is kept.
+        Epochs below the best validation NDCG@20 after which training stops; the last of the best epochs is kept.
+        Through so many epochs of one and the same NDCG@20 it stops, too.
     refit : bool, default=False
         Train once more from the start, for the best number of epochs, on rows that end with their validation items.
     precision : {"float32", "bfloat16"}, default="float32"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["ItemTable", "find_item_table"]
+__all__ = ["ItemTable", "find_item_table", "watch_lookups"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,36 @@ class ItemTable:
     def read(self, module: nn.Module) -> Tensor:
         """Vectors, (n_items, d), of the codes 1, 2, ..."""
         return _all_rows(module, self.path)[self.first : self.first + self.n_items]
+
+    def check_lookups(self, module: nn.Module, looked_up: set[int]) -> None:
+        """Refuse a table in which rows were looked up, but not that of the largest code, which was in the batch.
+
+        Raises
+        ------
+        ValueError
+            It is the table of something else, such as positions, that has as many rows as there are items.
+        """
+        if looked_up and self.first + self.n_items - 1 not in looked_up:
+            raise ValueError(
+                f"{_name(module)} has one embedding of as many rows as the {self.n_items} items need, {self.path!r}, "
+                "but does not look items up in it. Name their table: item_table='path.of.embedding'; its embeddings "
+                f"are {_listed(_embeddings(module))}."
+            )
+
+
+@contextmanager
+def watch_lookups(module: nn.Module, table: ItemTable) -> Iterator[set[int]]:
+    """Inside, the rows that the module looks up in the embedding of its item vectors are collected."""
+    looked_up: set[int] = set()
+    embedding = _attribute(module, table.path)
+    if not isinstance(embedding, nn.Embedding):
+        yield looked_up
+        return
+    hook = embedding.register_forward_pre_hook(lambda _, inputs: looked_up.update(inputs[0].unique().tolist()))
+    try:
+        yield looked_up
+    finally:
+        hook.remove()
 
 
 def find_item_table(module: nn.Module, n_items: int, path: str | None = None) -> ItemTable:

@@ -14,7 +14,7 @@ from ..nn import TorchRandomness, narrow_type, on_device, seeded_torch
 from ..nn.padded import shift_to_the_end
 from ..ragged import take_positions
 from ..training import NextItemBatch
-from .item_tables import ItemTable, find_item_table
+from .item_tables import ItemTable, find_item_table, watch_lookups
 from .network import NextItemNetwork
 
 __all__ = ["PaddedNetwork"]
@@ -78,10 +78,11 @@ class PaddedNetwork(NextItemNetwork):
         with seeded_torch(generator.initial_seed(), torch.device("cpu")):
             self.module = self._build().cpu()
         self._build = None
+        searched = self._item_table is None
         self._item_table = find_item_table(self.module, self.n_items, self._item_table)
         if not any(parameter.requires_grad for parameter in self.module.parameters()):
             raise ValueError(f"{self._name} has no parameter with requires_grad=True: there is nothing to train.")
-        self._try_out()
+        self._try_out(searched)
 
     def item_table(self) -> Tensor:
         assert isinstance(self._item_table, ItemTable)
@@ -195,13 +196,23 @@ class PaddedNetwork(NextItemNetwork):
             ) from error
 
     @torch.no_grad()
-    def _try_out(self) -> None:
-        """Call a new module on three small rows, so that what can never work is said before training."""
+    def _try_out(self, searched: bool) -> None:
+        """Call a new module on three small rows, so that what can never work is said before training.
+
+        Parameters
+        ----------
+        searched : bool
+            Whether the item table was found by its size rather than named.
+        """
         length = min(_TRIAL_LENGTH, self.max_length)
         codes = torch.ones(3, length, dtype=torch.int64)
         codes[1, -1] = self.n_items
         self.module.eval()
-        table, states = self.item_table(), self._try_codes(codes)
+        assert isinstance(self._item_table, ItemTable)
+        with watch_lookups(self.module, self._item_table) as looked_up:
+            table, states = self.item_table(), self._try_codes(codes)
+        if searched:
+            self._item_table.check_lookups(self.module, looked_up)
         self._try_longest()
         if table.dtype != states.dtype or table.dtype not in (torch.float32, torch.float64):
             raise ValueError(

@@ -95,7 +95,7 @@ def stop_rule(watched: SequenceDataset | None, patience: int, plateau: str) -> S
     watched : SequenceDataset or None
     patience : int
     plateau : str
-        The entry of an epoch's record that is the loss: five epochs of less than 1 % each are the end.
+        The entry of an epoch's record that is the loss: five epochs that are not 1 % below the best are the end.
     """
     if watched is None:
         return StopRule(plateau, patience=5, rising=False, tolerance=0.01)

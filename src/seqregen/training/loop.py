@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import warnings
@@ -38,11 +39,12 @@ class StopRule:
     metric : str
         The entry of an epoch's record to watch, "loss" or what ``evaluate`` returns.
     patience : int
-        Epochs without an improvement after which training stops.
+        Epochs without an improvement after which training stops; so does it where the metric was the same, to the
+        last digit, through all of them.
     rising : bool, default=True
         Whether larger is better.
     tolerance : float, default=0
-        Relative improvement that counts. With 0 an equal value counts, as in the published harness.
+        Improvement that counts, as a share of the best. With 0 an equal value counts, as in the published harness.
     """
 
     metric: str
@@ -54,7 +56,14 @@ class StopRule:
         if best is None:
             return True
         gain = value - best if self.rising else best - value
-        return gain >= self.tolerance * abs(best)
+        # A loss of 0 cannot fall, and all that it could fall by is no more than a share of it.
+        return gain >= self.tolerance * abs(best) and (gain > 0 or self.tolerance == 0)
+
+    def ends(self, values: list[float], best_epoch: int) -> bool:
+        """Whether to stop behind these values of the metric, one an epoch, of which that of an epoch was the best."""
+        recent = values[-self.patience - 1 :]
+        constant = len(recent) > self.patience and min(recent) == max(recent)
+        return constant or len(values) - 1 - best_epoch >= self.patience
 
 
 @dataclass(frozen=True)
@@ -244,15 +253,30 @@ def _diverged(run: _Run, batch: int | None) -> TrainingDivergedError:
     )
 
 
-def _fitting(weights: dict[str, Tensor] | None, network: nn.Module) -> dict[str, Tensor] | None:
+def _copied(value: Any) -> Any:
+    """An entry of a state: a tensor, or whatever else a module keeps in it."""
+    return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+
+
+def _fitting(weights: dict[str, Any] | None, network: nn.Module) -> dict[str, Any] | None:
     """Weights as a checkpoint has them, refused where they are not those of the network."""
     if weights is not None:
-        needed = {name: value.shape for name, value in network.state_dict().items()}
-        found = {name: value.shape for name, value in weights.items()}
-        wrong = sorted(name for name in needed | found if needed.get(name) != found.get(name))
+        needed, shapes = network.state_dict(), {name: value.shape for name, value in network.named_parameters()}
+        wrong = sorted(needed.keys() ^ weights.keys())
+        wrong += [name for name, shape in shapes.items() if name in weights and weights[name].shape != shape]
         if wrong:
             raise ValueError(f"its best weights do not fit: {', '.join(wrong)}")
     return weights
+
+
+def _take_state(network: nn.Module, state: dict[str, Any]) -> None:
+    """Load a state of the network, whose buffers may have had other shapes: a mask can be as long as the last batch."""
+    for path, module in network.named_modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            kept = state.get(f"{path}.{name}" if path else name)
+            if isinstance(kept, Tensor) and kept.shape != buffer.shape:
+                setattr(module, name, buffer.new_empty(kept.shape))
+    network.load_state_dict(state)
 
 
 class _Run:
@@ -277,17 +301,19 @@ class _Run:
         self.average = WeightAverage(self.parameters, plan.average_decay) if plan.average_decay else None
         self.result = TrainingResult()
         self.best: float | None = None
-        self.best_weights: dict[str, Tensor] | None = None
+        self.best_weights: dict[str, Any] | None = None
         self.n_steps = 0
         self.saved_at = time.monotonic()
         self.shown = ["loss"] + ([plan.stop.metric] if plan.stop is not None and plan.stop.metric != "loss" else [])
 
     @property
     def finished(self) -> bool:
-        epochs, stop = len(self.result.history), self.plan.stop
-        if epochs >= self.plan.max_epochs:
+        history, stop = self.result.history, self.plan.stop
+        if len(history) >= self.plan.max_epochs:
             return True
-        return stop is not None and epochs > 0 and epochs - 1 - self.result.best_epoch >= stop.patience
+        if stop is None or not history:
+            return False
+        return stop.ends([record[stop.metric] for record in history], self.result.best_epoch)
 
     def step(self) -> None:
         if self.plan.schedule is not None:
@@ -310,7 +336,7 @@ class _Run:
             self.best = None if stop is None else record[stop.metric]
             self.result.best_epoch = len(self.result.history) - 1
             # Without a stop rule the last weights are the best; they are what a later divergence falls back on.
-            self.best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+            self.best_weights = {name: _copied(value) for name, value in self.network.state_dict().items()}
 
     def save_if_due(self) -> None:
         if self.plan.checkpoint is not None:
@@ -350,7 +376,7 @@ class _Run:
         if file is None or state is None:
             return
         try:
-            self.network.load_state_dict(state["network"])
+            _take_state(self.network, state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.best, self.best_weights = state["best"], _fitting(state["best_weights"], self.network)
             self.result = TrainingResult(state["history"], state["best_epoch"])
@@ -368,7 +394,7 @@ class _Run:
 
     def close(self) -> TrainingResult:
         if self.best_weights is not None:
-            self.network.load_state_dict(self.best_weights)
+            _take_state(self.network, self.best_weights)
         self.network.eval()
         use_masks(self.network, None)
         for parameter in self.parameters:

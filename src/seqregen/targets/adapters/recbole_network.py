@@ -104,6 +104,11 @@ class RecBoleNetwork(NextItemNetwork):
 
     def _negatives(self, targets: Tensor, n_negatives: int, random: np.random.Generator) -> Tensor:
         """Uniform among the items other than the target, as RecBole draws them: n_negatives x rows, flat."""
+        if self.n_items < 2:
+            raise ValueError(
+                f"RecBole's {self.model_class.__name__} compares targets with other items, and the vocabulary has one "
+                "item alone."
+            )
         drawn = on_device(random.integers(1, self.n_items, n_negatives * len(targets)), targets.device)
         return drawn + (drawn >= targets.repeat(n_negatives))
 
