@@ -73,7 +73,10 @@ def test_a_model_that_rounds_and_one_that_cannot(held_out):
 
 
 def test_nothing_to_compare_a_target_with():
-    with pytest.raises(ValueError, match="compares targets with other items, and the vocabulary has one item alone"):
+    with (
+        pytest.warns(UserWarning, match="each is an item of its own row already"),
+        pytest.raises(ValueError, match="compares targets with other items, and the vocabulary has one item alone"),
+    ):
         make("SASRec", config={"loss_type": "BPR"}).fit([["tea", "tea", "tea"]] * 9)
 
 
