@@ -180,6 +180,18 @@ BAD_INPUT = {
     "null in Arrow": (pa.array([[1], [2, None]]), ValueError, "row 1, position 1: .*missing"),
     "null in polars": (pl.Series([[], [1], [2, None]]), ValueError, "row 2, position 1: .*missing"),
     "only nulls in Arrow": (pa.array([[None]]), ValueError, "row 0, position 0: .*missing"),
+    "missing in pandas' integers": (
+        [np.array([1, 2]), pd.Series([3, None], dtype="Int64")],
+        ValueError,
+        "row 1, position 1: .*missing",
+    ),
+    "missing in numpy's strings": (
+        np.array([["a", None]], dtype=np.dtypes.StringDType(na_object=None)),
+        ValueError,
+        "row 0, position 1: .*missing",
+    )
+    if hasattr(np.dtypes, "StringDType")
+    else ([[None]], ValueError, "missing"),
     "mixed labels": ([[1, 2], [3, "a"]], ValueError, "row 1, position 1: .*kind string, .*kind integer"),
     "int and float": ([[1], [1.5]], ValueError, "row 1, position 0: .*kind float"),
     "null row of Arrow": (pa.array([[1], None]), ValueError, "row 1 of X is null"),

@@ -260,3 +260,9 @@ def test_same_vocabulary():
 def test_blocks_cover_everything_once(length, size):
     covered = [place for block in blocks(length, size) for place in range(length)[block]]
     assert covered == list(range(length))
+
+
+def test_large_integers_and_floats_are_compared_exactly():
+    # As floats both would be one number.
+    assert encode_labels(np.array([2.0**53, 5.0]), np.array([5, 2**53 + 1])).tolist() == [0, 1]
+    assert encode_labels(np.array([2**53 + 1, 5]), np.array([2.0**53, 5.0])).tolist() == [0, 2]

@@ -206,6 +206,7 @@ def test_pickling_keeps_everything(data):
     again = pickle.loads(pickle.dumps(data))
     assert again == data
     assert not again.items.flags.writeable
+    assert again.pairs is None or not again.pairs.patterns.flags.writeable
 
 
 def test_works_on_read_only_memory_maps(data, tmp_path):

@@ -67,6 +67,9 @@ def as_label_array(labels: Iterable) -> np.ndarray:
         labels = _unmasked(labels)
     if isinstance(labels, np.ndarray) and labels.ndim != 1:
         raise ValueError(f"labels must be one-dimensional; got an array of shape {labels.shape}.")
+    if isinstance(labels, np.ndarray) and labels.dtype.kind == "T":
+        # numpy's strings of any length may have missing ones.
+        labels = labels.astype(object)
     if isinstance(labels, np.ndarray) and labels.dtype != object:
         return _from_typed_array(labels)
     values = labels if isinstance(labels, np.ndarray) else _object_array(labels)
@@ -148,10 +151,19 @@ def as_numpy(values: Any) -> Any:
         return np.asarray(values)
     if isinstance(values, np.ndarray) or not hasattr(values, "__array__"):
         return values
+    if _is_nullable_integer(values) and values.isna().any():
+        # numpy would make floats of the others.
+        return values.to_numpy(dtype=object)
     if hasattr(values, "detach"):
         # numpy cannot read a tensor of a GPU, nor one that asks for gradients.
         values = values.detach().cpu()
     return np.asarray(values)
+
+
+def _is_nullable_integer(values: Any) -> bool:
+    """Whether values are pandas' integers that may be missing."""
+    dtype = getattr(values, "dtype", None)
+    return hasattr(values, "isna") and not isinstance(dtype, np.dtype) and getattr(dtype, "kind", None) in ("i", "u")
 
 
 def _unmasked(labels: np.ma.MaskedArray) -> np.ndarray:
@@ -183,7 +195,7 @@ def _from_typed_array(labels: np.ndarray) -> np.ndarray:
         return _as_int64(labels)
     if labels.dtype.kind == "f":
         return _finite(labels.astype(np.float64, copy=False))
-    if labels.dtype.kind in "UST":
+    if labels.dtype.kind in "US":
         return labels.astype(object)
     if labels.dtype.kind == "b":
         return labels.astype(object)
@@ -351,7 +363,8 @@ def encode_labels(labels: np.ndarray, vocabulary: np.ndarray) -> np.ndarray:
     """
     if len(labels) == 0 or len(vocabulary) == 0 or _are_booleans(labels) != _are_booleans(vocabulary):
         return np.zeros(len(labels), dtype=np.int64)
-    if "O" in (labels.dtype.kind, vocabulary.dtype.kind):
+    # Integers and floats are compared as Python does: numpy would round large integers to floats.
+    if "O" in (labels.dtype.kind, vocabulary.dtype.kind) or labels.dtype.kind != vocabulary.dtype.kind:
         code = {label: position + 1 for position, label in enumerate(vocabulary.tolist())}
         values = labels.tolist()
         return np.fromiter((code.get(label, 0) for label in values), dtype=np.int64, count=len(values))

@@ -40,6 +40,11 @@ class PatternPairs:
         for name, column in vars(self).items():
             object.__setattr__(self, name, read_only(column))
 
+    def __setstate__(self, state: dict[str, np.ndarray]) -> None:
+        # An unpickled array may be written to.
+        vars(self).update(state)
+        self.__post_init__()
+
     def check(self, n_items: int) -> None:
         """Refuse parts that do not fit together, or item codes outside 1..n_items."""
         for name, offsets, n_parts in (

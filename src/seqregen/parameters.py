@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -132,7 +133,7 @@ def remember_columns(owner: Any, X: Any) -> None:
 
 def with_parameter(text: str, name: str, value: Any) -> str:
     """The repr of an estimator, of which one parameter is shown even where it is the default."""
-    if f"{name}=" in text:
+    if re.search(rf"\b{name}=", text):
         return text
     front, _, back = text.partition("(")
     return f"{front}({name}={value!r}{'' if back.startswith(')') else ', '}{back}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 
 import numpy as np
@@ -155,3 +156,20 @@ def test_errors_of_seeds_alone(freedom):
     errors = norm(scale=0.01 * np.sqrt(2)) if freedom is None else t(freedom, scale=0.01 * np.sqrt(2))
     assert (result.low, result.high) == pytest.approx(errors.interval(0.95))
     assert (result.difference, result.p_value) == (0, pytest.approx(1))
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "metric"),
+    [((1, 3), (3, 1), "mrr"), ((1, 2), (2, 1), "ndcg")],
+)
+def test_ties_of_small_samples_count_on_both_sides(better, worse, metric):
+    # As many users on each side again is no difference; what rounding leaves of it is none either.
+    ranks_a, ranks_b = [better[0]] * 11 + [better[1]] * 3, [worse[0]] * 11 + [worse[1]] * 3
+    exact = 2 * sum(math.comb(14, n) * (11 / 14) ** n * (3 / 14) ** (14 - n) for n in range(8))
+    result = paired_bootstrap(ranks_a, ranks_b, metric, 20, n_resamples=50_000)
+    assert result.p_value == pytest.approx(exact, rel=0.1)
+
+
+def test_the_level_is_shown_as_it_is():
+    for level, shown in ((0.95, "(95% interval"), (0.995, "(99.5% interval"), (0.999, "(99.9% interval")):
+        assert shown in str(paired_bootstrap([1, 2], [2, 2], confidence=level, n_resamples=10))

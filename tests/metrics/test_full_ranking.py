@@ -195,6 +195,11 @@ def test_no_rows():
         ({"histories": (np.array([1, 9]), np.array([0, 1, 2]))}, "history of row 1 holds 9"),
         ({"histories": (np.array([1, 0]), np.array([0, 1, 2]))}, "row 1 holds 0"),
         ({"histories": (np.array([1]), np.array([0, 1]))}, "offsets of histories"),
+        ({"histories": (np.array([1, 2, 3]), np.array([0, 4, 3]))}, "must not fall; row 1 ends at 3"),
+        ({"histories": (np.array([1.0, 2.0]), np.array([0, 1, 2]))}, "integer arrays; got dtypes float64"),
+        # Codes that are labels by mistake: so large that rows x codes has no number.
+        ({"histories": (np.array([1, 2**61]), np.array([0, 1, 2]))}, "history of row 1 holds 2305843009213693952"),
+        ({"histories": (np.array([1, 2**62]), np.array([0, 1, 2]))}, "from 1 to the number of items; row 1 holds 46"),
         ({"block_rows": 0}, "block_rows must be at least 1"),
         ({"states": torch.zeros(2, 3)}, "vectors of one length"),
     ],
@@ -210,7 +215,19 @@ def test_bad_input(change, message):
         rank_targets(**(arguments | change))
 
 
+def test_histories_of_any_integers_and_of_none():
+    states, table, targets = torch.ones(2, 2), torch.tensor([[3.0, 1], [2, 1], [1, 1]]), np.array([2, 3])
+    expected = rank_targets(states, table, targets, (np.array([1, 1]), np.array([0, 1, 2]))).tolist()
+    for dtype in (np.uint64, np.int8, np.uint16):
+        histories = np.array([1, 1], dtype=dtype), np.array([0, 1, 2], dtype=dtype)
+        assert rank_targets(states, table, targets, histories).tolist() == expected == [1, 2]
+    assert rank_targets(states, table, targets, ([], [0, 0, 0])).tolist() == [2, 3]
+
+
 def test_bad_k():
+    # Told before anything of that size is asked for.
+    with pytest.raises(ValueError, match="k=10000000000000 is larger than the vocabulary"):
+        top_items(torch.zeros(2, 2), torch.zeros(3, 2), None, 10**13)
     with pytest.raises(ValueError, match="k=4 is larger than the vocabulary, which has 3 items"):
         top_items(torch.zeros(2, 2), torch.zeros(3, 2), None, 4)
     for k in (0, -1, 2.5, True):

@@ -174,6 +174,28 @@ def test_held_out_items_and_lists_may_be_arrays_of_any_library(make):
     assert found["test_recall@2"] == np.mean(np.array(expected) <= 2) > 0
 
 
+@pytest.mark.parametrize("unit", ["D", "s", "ns"])
+def test_lists_of_times(unit):
+    days = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], dtype=f"datetime64[{unit}]")
+    X = SequenceDataset.from_sequences([[1], [2], [3]])
+
+    class Days(ListMaker):
+        def predict(self, X, k=10):
+            return np.tile(days[:k], (len(X), 1))
+
+    assert rank_held_out(Days().fit(X), X, days, k=2, exclude_history=True).tolist() == [1, 2, UNREACHABLE]
+
+
+def test_labels_of_another_kind_are_told():
+    X = SequenceDataset.from_sequences([["a"], ["b"]])
+    with pytest.warns(UserWarning, match=r"every target is a miss: y holds 1 \(int\), and ListMaker lists such as '1'"):
+        assert ranking_scorers(2)(ListMaker(["1", "2"]).fit(X), X, [1, 2])["recall@2"] == 0
+    # A miss is no other kind.
+    assert ranking_scorers(2)(ListMaker([1.0, 2.0]).fit(X), X, [3, 4])["recall@2"] == 0
+    with pytest.raises(TypeError, match=r"y must list one label a row, in order; got a dict"):
+        ranking_scorers(2)(ListMaker(["1", "2"]).fit(X), X, {"1": 1, "2": 2})
+
+
 def test_lists_of_labels_that_are_tuples():
     model = ListMaker([("tea", 1), ("tea", 2)], as_lists=True).fit(None)
     ranks = rank_held_out(model, [0, 0], [("tea", 2), ("tea", 3)], k=2, exclude_history=True)

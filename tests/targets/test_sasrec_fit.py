@@ -385,3 +385,4 @@ def test_the_loss_is_shown():
     assert repr(SASRec()) == "SASRec(loss='sampled_softmax')"
     assert repr(SASRec(n_layers=1)) == "SASRec(loss='sampled_softmax', n_layers=1)"
     assert repr(SASRec(loss="bce")) == "SASRec(loss='bce')"
+    assert repr(TorchTarget(dict, module__loss=1)).startswith("TorchTarget(loss='sampled_softmax', ")

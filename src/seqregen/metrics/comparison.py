@@ -56,7 +56,7 @@ class PairedBootstrap:
     def __str__(self) -> str:
         return (
             f"{self.metric}: {self.mean_a:.4f} against {self.mean_b:.4f}, difference {self.difference:+.4f} "
-            f"({self.confidence:.0%} interval {self.low:+.4f} to {self.high:+.4f}, p = {self.p_value:.4f}, "
+            f"({100 * self.confidence:g}% interval {self.low:+.4f} to {self.high:+.4f}, p = {self.p_value:.4f}, "
             f"{self.n_users:,} users)"
         )
 
@@ -182,6 +182,8 @@ def _resampled_means(values: np.ndarray, n_resamples: int, random: np.random.Ran
     for start in range(0, n_resamples, block):
         stop = min(start + block, n_resamples)
         means[start:stop] = random.multinomial(len(values), shares, size=stop - start) @ distinct
+    # Differences that cancel leave what rounding leaves of them, which would put a tie on one side.
+    means[np.abs(means) <= np.finfo(float).eps * len(distinct) * len(values) * np.abs(distinct).max()] = 0
     return means / len(values)
 
 

@@ -225,12 +225,14 @@ def top_items_in_blocks(
     if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
         raise ValueError(f"k must be a positive integer; got {k!r}.")
     history = _check_histories(histories, n_rows) if exclude_history and histories is not None else None
-    codes = np.zeros((n_rows, k), dtype=np.int64)
-    best = np.full((n_rows, k), -np.inf, dtype=np.float32)
+    if n_rows == 0:
+        return np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32)
     for start, stop, scores in _blocks(score_block, n_rows, block_rows):
         n_items = scores.shape[1]
         if k > n_items:
             raise ValueError(f"k={k} is larger than the vocabulary, which has {n_items} items.")
+        if start == 0:
+            codes, best = np.zeros((n_rows, k), dtype=np.int64), np.full((n_rows, k), -np.inf, dtype=np.float32)
         _check_codes(None, history, n_items, start, stop)
         excluded = None if history is None else history.of(start, stop)
         columns, values = _best_in_order(*candidates(scores, int(k), excluded), stop - start, int(k))
@@ -325,11 +327,23 @@ def _check_histories(histories: Histories, n_rows: int) -> HistoryPairs:
             f"the offsets of histories must run from 0 to {len(items)}, the number of items, in {n_rows + 1} steps "
             f"for {n_rows} rows; got shape {offsets.shape}."
         )
-    if len(items) and items.min() < 1:
-        position = int(np.argmax(items < 1))
+    if len(items) == 0:
+        items = items.astype(np.int64)
+    if items.dtype.kind not in "iu" or offsets.dtype.kind not in "iu":
+        raise ValueError(f"histories must be integer arrays; got dtypes {items.dtype} and {offsets.dtype}.")
+    offsets = offsets.astype(np.int64, copy=False)
+    if (np.diff(offsets) < 0).any():
+        row = int(np.argmax(np.diff(offsets) < 0))
+        raise ValueError(f"the offsets of histories must not fall; row {row} ends at {offsets[row + 1]}.")
+    largest = np.iinfo(np.int64).max // max(n_rows, 1) - 1
+    wrong = (items < 1) | (items > largest)
+    if wrong.any():
+        position = int(np.argmax(wrong))
         row = int(np.searchsorted(offsets, position, side="right") - 1)
-        raise ValueError(f"histories must hold item codes from 1; row {row} holds {items[position]}.")
-    return HistoryPairs(items, offsets)
+        raise ValueError(
+            f"histories must hold item codes from 1 to the number of items; row {row} holds {items[position]}."
+        )
+    return HistoryPairs(items.astype(np.int64, copy=False), offsets)
 
 
 def _check_codes(targets: np.ndarray | None, history: HistoryPairs | None, n_items: int, start: int, stop: int) -> None:

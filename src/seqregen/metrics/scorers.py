@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from ..labels import as_numpy, python_value, read_labels
+from ..callers import stacklevel_of_caller
+from ..labels import as_numpy, python_value, read_labels, require_order
 from ..parameters import require_flag
 from .full_ranking import UNREACHABLE
 from .ranking import check_cutoff, check_cutoffs, metric_of_each_row, ranking_metrics
@@ -185,6 +188,7 @@ def _unrolled(estimator: Any, X: Any) -> tuple[Any, Any]:
 def _places_in_list(estimator: Any, X: Any, y: Any, k: int, exclude_history: bool) -> np.ndarray:
     options = {"exclude_history": exclude_history} if _takes(estimator.predict, "exclude_history") else {}
     predicted = _label_table(estimator.predict(X, k=k, **options))
+    require_order(y, "y", "one label a row")
     labels = read_labels(y, "y")
     if predicted.shape != (len(labels), k):
         raise ValueError(
@@ -192,7 +196,21 @@ def _places_in_list(estimator: Any, X: Any, y: Any, k: int, exclude_history: boo
             f"shape ({len(labels)}, {k}); got {predicted.shape}. If there are fewer than {k} items, lower k."
         )
     hit = predicted == labels[:, None]
+    if len(labels) and not hit.any():
+        _warn_of_other_kinds(predicted.flat[0], labels[:1].tolist()[0], type(estimator).__name__)
     return np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, UNREACHABLE).astype(np.int64)
+
+
+def _warn_of_other_kinds(listed: Any, target: Any, name: str) -> None:
+    listed = listed.item() if isinstance(listed, np.generic) else listed
+    if isinstance(listed, type(target)) or (isinstance(listed, Real) and isinstance(target, Real)):
+        return
+    warnings.warn(
+        f"every target is a miss: y holds {target!r} ({type(target).__name__}), and {name} lists such as {listed!r} "
+        f"({type(listed).__name__}).",
+        UserWarning,
+        stacklevel=stacklevel_of_caller(),
+    )
 
 
 def _takes(method: Any, parameter: str) -> bool:
@@ -211,7 +229,8 @@ def _label_row(labels: Any) -> np.ndarray:
 def _label_table(labels: Any) -> np.ndarray:
     labels = as_numpy(labels)
     if isinstance(labels, np.ndarray):
-        return labels
+        # As labels of times are read: numpy compares nanoseconds with them as bare numbers.
+        return labels if labels.dtype.kind not in "mM" else np.stack([_label_row(list(row)) for row in labels])
     rows = [_label_row(row) for row in labels]
     lengths = {len(row) for row in rows}
     if len(lengths) != 1:
