@@ -17,7 +17,7 @@ from seqregen import Origin, SequenceDataset
 from seqregen.metrics import ndcg_at_k, rank_targets
 from seqregen.model_selection import append_validation, hold_out_last, leave_one_out
 from seqregen.nn import PRECISIONS
-from seqregen.targets import SASRec, base
+from seqregen.targets import SASRec, TorchTarget, base
 from seqregen.training import LOSSES, TrainingPlan, next_item_rows
 
 
