@@ -570,6 +570,32 @@ def test_regenerate_holds_out_and_includes(capsys: pytest.CaptureFixture, rating
     assert len(text.read_text().splitlines()) > 60
 
 
+def test_items_that_are_held_out_of_rows_left_away_are_not_kept(
+    capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.parquet"
+    added = ["--hold-out", "validation", "--include", "mined", "regenerated"]
+    code, out, err = run(capsys, "regenerate", ratings, "-o", path, *added, *FAST_REGENERATOR)
+    assert code == 0
+    assert "warning: held-out items are not kept: they stand beside original rows" in err
+    assert "held out" not in out
+    assert SequenceDataset.read_parquet(path).validation is None
+    _, _, err = run(capsys, "train", path, "-o", tmp_path / "model.joblib", *FAST_MODEL)
+    assert "holds no validation items: training stops on a plateau" in err
+    assert "leave_one_out" not in err
+
+
+def test_users_that_text_cannot_hold_end_no_work(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    rows, text = tmp_path / "rows.parquet", tmp_path / "rows.txt"
+    # No two rows share a pair, so that none is added, and each still has its user.
+    data = SequenceDataset.from_sequences([[1, 2], [3, 4]])
+    data.replace(users=np.array(["u 1", "u 2"], dtype=object)).to_parquet(rows)
+    code, _, err = run(capsys, "regenerate", rows, "-o", text, *FAST_REGENERATOR)
+    assert code == 0
+    assert "warning: text keeps the rows alone, not their pairs and users; write .parquet" in err
+    assert text.read_text().splitlines() == ["1 1 2", "2 3 4"]
+
+
 def test_text_says_what_it_loses_of_what_there_is(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     rows, text = tmp_path / "rows.parquet", tmp_path / "rows.txt"
     plain = SequenceDataset.from_sequences([[1, 2, 3]] * 3)
@@ -645,6 +671,17 @@ def test_score_of_held_out_items(capsys: pytest.CaptureFixture, ratings: Path, m
     assert values[0] == f"{np.mean(ranks <= 5):.4f}"
     _, kept, _ = run(capsys, "score", model, ratings, "--keep-history", "-q")
     assert "compete as well" in kept
+    code, _, err = run(capsys, "score", model, ratings, "-k", 5, 21)
+    assert (code, "-k 21 is larger than the vocabulary of the model, which has 20 items." in err) == (2, True)
+
+
+@pytest.mark.parametrize(("n_items", "shown"), [(12, ["Recall@10", "NDCG@10"]), (5, ["Recall@5", "NDCG@5"])])
+def test_score_of_few_items(capsys: pytest.CaptureFixture, tmp_path: Path, n_items: int, shown: list[str]) -> None:
+    events, path = tmp_path / "events.txt", tmp_path / "model.joblib"
+    write_text(SequenceDataset.from_sequences([[(u + i) % n_items + 1 for i in range(4)] for u in range(20)]), events)
+    assert run(capsys, "train", events, "-o", path, *FAST_MODEL)[0] == 0
+    _, out, _ = run(capsys, "score", path, events, "-q")
+    assert out.splitlines()[0].split() == shown
 
 
 def test_score_warns_of_what_was_trained_on(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path) -> None:

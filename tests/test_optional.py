@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from seqregen import SequenceDataset
+from seqregen import PatternMiner, SequenceDataset
 from seqregen.optional import require_package
 
 DATA = SequenceDataset.from_sequences([["tea", "milk"], ["salt"]])
@@ -20,6 +20,7 @@ DATA = SequenceDataset.from_sequences([["tea", "milk"], ["salt"]])
         ("pyarrow", "to_parquet", DATA.to_parquet),
         ("pandas", "to_frame", lambda path: DATA.to_frame()),
         ("polars", "to_frame", lambda path: DATA.to_frame("polars")),
+        ("pandas", "to_frame", lambda path: PatternMiner().fit([[1, 2], [1, 2]]).to_frame()),
         ("pandas", "to_rectools", lambda path: DATA.to_rectools()),
     ],
 )

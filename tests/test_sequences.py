@@ -585,7 +585,8 @@ def test_a_copy_with_other_weights_checks_no_item_again(data, monkeypatch):
 def test_repr_and_html(data, regenerated):
     assert repr(data) == "SequenceDataset(5 rows, 3 items, 10 interactions, mean length 2.0)"
     assert "8 rows (5 original, 1 mined, 2 regenerated)" in repr(regenerated)
-    assert "validation items held out" in repr(data.replace(validation=np.zeros(5, dtype=int)))
+    assert "validation items held out" in repr(data.replace(validation=np.array([1, 0, 0, 0, 0])))
+    assert "held out" not in repr(data.replace(validation=np.zeros(5, dtype=int)))
     html = regenerated._repr_html_()
     assert html.count("<tr>") == html.count("</tr>") == 8
     assert "<td>17</td>" in html

@@ -231,7 +231,7 @@ class SequenceDataset:
         original, mined, regenerated = self._rows_by_origin()
         added = [f"{count:,} {name}" for name, count in (("mined", mined), ("regenerated", regenerated)) if count]
         rows = f"{len(self):,} rows" + (f" ({original:,} original, {', '.join(added)})" if added else "")
-        held_out = ", validation items held out" if self.validation is not None else ""
+        held_out = ", validation items held out" if self.validation is not None and self.validation.any() else ""
         return (
             f"SequenceDataset({rows}, {self.n_items:,} items, {self.n_interactions:,} interactions, "
             f"mean length {self._mean_length():.1f}{held_out})"

@@ -449,6 +449,12 @@ def test_missing_times_and_domains_there_and_back(library, times, domains):
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_domains_of_which_none_is_known_there_and_back(library):
+    dataset = SequenceDataset.from_sequences([["z", "a"]]).replace(domains=np.array([None, None], dtype=object))
+    assert from_frame(dataset.to_frame(library)).domains.tolist() == [None, None]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_mined_rows_without_times_are_read_by_their_places(library):
     dataset = SequenceDataset.from_sequences([["b", "a"]]).replace(timestamps=np.array([0, 1], dtype=np.uint8))
     dataset = dataset.append(np.array([2, 1]), np.array([0, 2]), Origin.MINED)

@@ -303,6 +303,12 @@ def test_rows_that_others_added_stay_whole(tiny, mined, sequences):
     assert without.origin.max() == Origin.MINED
 
 
+def test_one_memory_has_no_entropy(tiny, mined):
+    model = tiny(n_memories=1).fit(mined)
+    assert model.gate_entropy_ == 0
+    assert {(record["gate_entropy"], str(record["memory_entropy"])) for record in model.history_} == {(0, "0.0")}
+
+
 def test_rows_too_short_to_pretrain_on_say_so(tiny):
     with pytest.warns(
         UserWarning, match="no row is long enough to pretrain item vectors on; they start at rand"

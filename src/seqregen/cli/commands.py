@@ -104,6 +104,8 @@ def regenerate(options: Namespace, console: Console) -> None:
     users_are_written = included == ("original",) if _is_text(options.output) else "original" in included
     check_rows_fit(rows if users_are_written else rows.replace(users=None), options.output)
     rows = hold_out(rows, options.hold_out)
+    if rows.validation is not None and "original" not in included:
+        complain("held-out items are not kept: they stand beside original rows, which --include leaves out.", "warning")
     with console.stage("mining"):
         mined = miner.fit_transform(rows)
     console.log(f"{len(miner.patterns_):,} patterns")
@@ -114,14 +116,26 @@ def regenerate(options: Namespace, console: Console) -> None:
         with console.stage("filtering"):
             regenerated = expected.fit_transform(regenerated)
         console.log(f"{n_rows - len(regenerated):,} rows left away")
-    lost = lost_in_text(regenerated) if _is_text(options.output) else []
-    if lost:
-        named = " and ".join([*filter(None, [", ".join(lost[:-1])]), lost[-1]])
-        complain(f"text keeps the rows alone, not their {named}; write .parquet to keep them.", "warning")
+    if "original" not in included:
+        regenerated = regenerated.replace(validation=None)
+    if _is_text(options.output):
+        regenerated = _as_in_text(regenerated, users_are_written)
     save_rows(regenerated, options.output)
     console.log(f"wrote {options.output} ({sum(console.seconds.values()):.1f} s)")
     show(repr(regenerated))
     show(regenerator.report_)
+
+
+def _as_in_text(rows: SequenceDataset, users_are_written: bool) -> SequenceDataset:
+    """The rows without users that were not checked for what text can hold, once it is told what text loses."""
+    lost = lost_in_text(rows)
+    if rows.users is not None and not users_are_written:
+        # Where no row was added in the end, each still has its user.
+        rows, lost = rows.replace(users=None), list(dict.fromkeys([*lost, "users"]))
+    if lost:
+        named = " and ".join([*filter(None, [", ".join(lost[:-1])]), lost[-1]])
+        complain(f"text keeps the rows alone, not their {named}; write .parquet to keep them.", "warning")
+    return rows
 
 
 def _is_text(path: str) -> bool:
@@ -193,7 +207,7 @@ def train(options: Namespace, console: Console) -> None:
     ready_made = rows.n_original < len(rows) or rows.validation is not None
     model: Any = recommender if ready_made else RegeneratedRecommender(regeneration, recommender)
     with console.stage("training"), warnings.catch_warnings():
-        if ready_made and rows.validation is None:
+        if ready_made and (rows.validation is None or not rows.validation.any()):
             complain(
                 f"{options.file!r} holds no validation items: training stops on a plateau of its loss. Better: "
                 "seqregen regenerate FILE --hold-out validation, or validation-and-test.",
@@ -274,11 +288,12 @@ def _score(model: Any, rows: SequenceDataset, options: Namespace, console: Conso
     from ..metrics import UNREACHABLE, ranking_metrics
     from ..model_selection import leave_one_out
 
-    cutoffs = options.k or _CUTOFFS
+    n_items = len(model.vocabulary_)
+    cutoffs = options.k or [k for k in _CUTOFFS if k <= n_items] or [n_items]
     rows = without_empty_rows(rows, "they have no last item to rank")
     histories, targets = leave_one_out(rows)
-    if max(cutoffs) > len(model.vocabulary_):
-        raise CommandError(f"k={max(cutoffs)} is larger than the vocabulary of the model ({len(model.vocabulary_)}).")
+    if max(cutoffs) > n_items:
+        raise CommandError(f"-k {max(cutoffs)} is larger than the vocabulary of the model, which has {n_items} items.")
     with console.stage("ranking"):
         ranks = model.rank(histories, targets, exclude_history=not options.keep_history)
     unknown = int(np.count_nonzero(encode_labels(targets, model.vocabulary_) == 0))
@@ -288,7 +303,7 @@ def _score(model: Any, rows: SequenceDataset, options: Namespace, console: Conso
     values = [f"{metrics[f'{title.lower()}@{k}']:.4f}" for title, k in names]
     show(format_table([f"{title}@{k}" for title, k in names], [values]))
     kept = "compete as well" if options.keep_history else "are left out"
-    show(f"{len(ranks):,} users: the last item of each is ranked among all {len(model.vocabulary_):,} items;")
+    show(f"{len(ranks):,} users: the last item of each is ranked among all {n_items:,} items;")
     show(f"items of the history {kept}. Out of reach: {unknown:,} unknown targets, {excluded:,} in the history.")
     _judge(model, rows, histories)
 

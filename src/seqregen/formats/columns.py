@@ -225,6 +225,9 @@ def number_type(column: Any) -> np.dtype | None:
 
         numbers = types.is_integer(column.type) or types.is_floating(column.type) or types.is_boolean(column.type)
         return np.dtype(column.type.to_pandas_dtype()) if numbers else None
+    if str(column.dtype) == "Null":
+        # polars would make floats of what it has no type for.
+        return None
     # A nullable dtype of pandas knows the numpy dtype that holds the same values, one of polars does not.
     empty = wide_integers(column).clear().to_numpy() if package_of(column) == "polars" else column
     dtype = getattr(empty.dtype, "numpy_dtype", empty.dtype)
@@ -322,6 +325,9 @@ def label_column(column: Any, *, nulls: bool = False) -> np.ndarray:
         labels, codes = encode_column(known)
         codes -= 1
         dtype = number_type(known)
+        if dtype is None and len(labels) == 0:
+            # Nothing tells what the labels would be.
+            labels = labels.astype(object)
         # One byte an element should not become eight.
         return (labels if dtype is None else labels.astype(dtype, copy=False))[codes]
 

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences
+from ..optional import require_package
 from ..pairs import PatternPairs
 from ..parameters import (
     check_choice,
@@ -246,6 +247,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         0  (1, 3)        2       2
         """
         check_is_fitted(self)
+        require_package("pandas", "to_frame", "frames")
         import pandas as pd
 
         patterns = pd.Series(list(map(tuple, self.patterns_.to_lists())), dtype=object)

@@ -28,4 +28,5 @@ def gate_use(
         mixture = gate_mixture(network, pairs.batch(chosen, device))
         use = use + mixture.double().sum(0).cpu().numpy()
         disorder += float(entropy(mixture.double()).sum())
-    return use / len(pairs), disorder / len(pairs)
+    # Of one memory rounding makes less than nothing.
+    return use / len(pairs), max(0.0, disorder / len(pairs))

@@ -397,8 +397,8 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
         def measure_gate() -> dict[str, float]:
             mixture = gate_mixture(network, sample)
             return {
-                "gate_entropy": float(entropy(mixture).mean()),
-                "memory_entropy": float(entropy(mixture.mean(0))),
+                "gate_entropy": max(0.0, float(entropy(mixture).mean())),
+                "memory_entropy": max(0.0, float(entropy(mixture.mean(0)))),
             }
 
         return train(
