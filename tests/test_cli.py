@@ -739,7 +739,7 @@ def test_predictions(capsys: pytest.CaptureFixture, ratings: Path, model: Path, 
     assert_refused(run(capsys, "score", model, ratings, "-o", tmp_path / "x.txt"), "--predict")
     assert_refused(run(capsys, "score", model, ratings, "--predict", 3, "-k", 5), "-k", "--predict")
     assert_refused(run(capsys, "score", model, ratings, "--predict", 21, "-q"), "20")
-    assert_refused(run(capsys, "score", model, ratings, "-k", 21, "-q"), "k=21")
+    assert_refused(run(capsys, "score", model, ratings, "-k", 21, "-q"), "-k 21")
 
 
 def test_bad_models(capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path, model: Path) -> None:
