@@ -363,6 +363,14 @@ def test_refit_learns_the_validation_items_for_the_best_number_of_epochs(tiny, s
     assert not hasattr(refitted.set_params(refit=False).fit(X), "refit_history_")
 
 
+@pytest.mark.filterwarnings("ignore:.* has no validation item to stop on")
+def test_refit_learns_validation_items_that_could_not_be_ranked(tiny):
+    X, _ = leave_one_out([[1, 2, 3, 1, 4], [2, 3, 1, 2, 4]] * 5, validation=True)
+    model = tiny(refit=True, max_epochs=2).fit(X)
+    assert "ndcg@20" not in model.history_[0]
+    assert model.item_counts_.tolist() == [15, 15, 10, 0]
+
+
 def first_loss(tiny, rows: SequenceDataset) -> float:
     """Loss of the first epoch on all of the rows: with a mined-like row behind them none is held out."""
     never_watched = rows.replace(validation=np.zeros(len(rows), dtype=np.int64))

@@ -235,7 +235,8 @@ class SequentialRecommender(Ranker):
             training = companion.kept_in(training, seed)
         network, result = self._train(training, watched, device, seed, companion)
         again = None
-        if self.refit and watched is not None:
+        # Also items that could not be ranked, and so not be watched, are to be learnt.
+        if self.refit and training.validation is not None and training.validation.any():
             training = append_validation(training)
             network, again = self._train(training, None, device, seed, companion, n_epochs=result.best_epoch + 1)
         remember_columns(self, X)
