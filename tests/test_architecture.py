@@ -19,6 +19,7 @@ FLOORS = [
     [
         "callers",
         "optional",
+        "process_wide",
         "parameters",
         "files",
         "last_line_seal",

@@ -185,6 +185,10 @@ def test_a_best_epoch_before_the_first_update(tiny, mined):
 def test_nothing_to_weigh(tiny, mined):
     with pytest.raises(ValueError, match=r"fixed=\('original', 'mined'\) sets the weights of all 220 rows to 1"):
         tiny(fixed=("original", "mined")).fit(mined)
+    with pytest.raises(
+        ValueError, match=r"nothing to weigh, and dev='held_out' kept others back: lower held_out_share"
+    ):
+        tiny(fixed=("original", "mined"), dev="held_out", held_out_share=0.5).fit(mined)
 
 
 def test_nothing_to_hold_out(tiny, mined):

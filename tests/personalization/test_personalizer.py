@@ -381,10 +381,14 @@ def test_a_personalizer_leaves_no_warning_behind(tiny, mined):
     assert len(weighted) == len(mined)
 
 
-def test_a_users_own_autocast_does_not_reach_the_weights(tiny, mined):
+@pytest.mark.parametrize("recommender", [SASRec, GRU4Rec])
+def test_a_users_own_autocast_does_not_reach_the_weights(tiny, mined, recommender):
+    model = recommender(embedding_dim=8, max_epochs=2, batch_size=32, random_state=0)
+    expected = tiny(model, warmup_epochs=0, temperature=1.0).fit(mined)
     with torch.autocast("cpu", torch.bfloat16):
-        personalizer = tiny(warmup_epochs=0, temperature=1.0).fit(mined)
-    np.testing.assert_array_equal(personalizer.weights_, personalizer.transform(mined).weights)
+        personalizer = tiny(model, warmup_epochs=0, temperature=1.0).fit(mined)
+        np.testing.assert_array_equal(personalizer.weights_, personalizer.transform(mined).weights)
+    np.testing.assert_array_equal(personalizer.weights_, expected.weights_)
 
 
 def test_the_order_in_which_origins_are_named_is_none(tiny, mined):

@@ -15,6 +15,7 @@ from seqregen import (
     DatasetPersonalizer,
     Origin,
     PatternMiner,
+    RankFilter,
     RegeneratedRecommender,
     SequenceDataset,
     TeacherRegenerator,
@@ -319,3 +320,45 @@ def test_a_teacher_of_another_catalogue_is_read_by_its_labels():
     assert rows[4:6].to_lists() == [["b", "c", "d"], ["c", "d", "a"]]
     # What the teacher has never seen is not drawn.
     assert "e" not in [row[-1] for row in rows[4:].to_lists()]
+
+
+class Tastes(FixedScores):
+    """Knows what every user likes: one item."""
+
+    def _scores(self, histories):
+        likes = {"a": 3, "b": 4}
+        table = torch.zeros(len(histories), len(self.vocabulary_))
+        for row, user in enumerate([] if histories.users is None else histories.users.tolist()):
+            if user in likes:
+                table[row, likes[user]] = 9.0
+        return lambda start, stop: table[start:stop]
+
+
+@pytest.fixture
+def of_users() -> SequenceDataset:
+    rows = SequenceDataset.from_sequences([[0, 1], [1, 2], [3, 4]])
+    return rows.replace(users=np.array(["a", "b", "c"], dtype=object))
+
+
+def test_a_teacher_knows_whose_row_it_continues(of_users):
+    model = TeacherRegenerator(Tastes(), n_items=1, temperature=1e-3, n_copies=2, random_state=0).fit(of_users)
+    drawn = [row[-1] for row in added(model.transform(of_users)).to_lists()]
+    assert [drawn[place] for place in (0, 1, 3, 4)] == [3, 4, 3, 4]
+
+
+def test_a_filter_knows_whose_row_it_judges(of_users):
+    data = of_users.append(
+        np.array([1, 4, 2, 4, 1, 5, 2, 5]), np.array([0, 2, 4, 6, 8]), Origin.REGENERATED, source=np.array([0, 1, 0, 1])
+    )
+    kept = RankFilter(Tastes(), highest_rank=1).fit(data).transform(data)
+    assert added(kept).to_lists() == [[0, 3], [1, 4]]
+
+
+def test_ranks_that_are_not_one_a_row(of_users):
+    class Ranks(Tastes):
+        def rank(self, X, y, exclude_history=True):
+            return [1, 2, 3, 4, 5]
+
+    data = of_users.append(np.array([1, 4, 2, 4]), np.array([0, 2, 4]), Origin.MINED)
+    with pytest.raises(ValueError, match=r"Ranks.rank must give one rank for each of 2 rows; got the shape \(5,\)"):
+        RankFilter(Ranks()).fit(data).transform(data)

@@ -72,6 +72,15 @@ def test_a_model_that_rounds_and_one_that_cannot(held_out):
         make("RepeatNet", precision="bfloat16", config={}).fit(held_out[0])
 
 
+def test_an_autocast_around_it_changes_nothing(held_out):
+    X, y = held_out
+    outside = make("SASRec").fit(X)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = make("SASRec").fit(X)
+        ranks = inside.rank(X, y)
+    assert np.array_equal(ranks, outside.rank(X, y))
+
+
 def test_nothing_to_compare_a_target_with():
     with (
         pytest.warns(UserWarning, match="each is an item of its own row already"),

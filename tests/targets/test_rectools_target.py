@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import random
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_recommenders_in_scikit_learn import RECOMMENDER_FAILURES as FAILURES
 
-from seqregen import SequenceDataset
+from seqregen import RegeneratedRecommender, SequenceDataset
 from seqregen.model_selection import LeaveLastOut, leave_one_out
 from seqregen.targets import RecToolsTarget
 from seqregen.targets.adapters.rectools_target import quiet_libraries
@@ -173,6 +176,36 @@ def test_the_process_is_left_as_it_was(held_out, tmp_path, monkeypatch, capfd, c
     assert list(Path.cwd().iterdir()) == []
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
+
+
+def test_threads_leave_the_process_as_it_was(held_out):
+    X, _ = held_out
+    levels = [logging.getLogger(name).level for name in ("rectools", "pytorch_lightning", "pydantic")]
+    filters = list(warnings.filters)
+    torch.use_deterministic_algorithms(True)
+    try:
+        targets = [RecToolsTarget(transformer(epochs=1), random_state=seed) for seed in range(3)]
+        Parallel(n_jobs=2, backend="threading")(delayed(target.fit)(X) for target in targets)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert [logging.getLogger(name).level for name in ("rectools", "pytorch_lightning", "pydantic")] == levels
+    assert list(warnings.filters) == filters
+
+
+def test_an_autocast_around_it_changes_nothing(held_out):
+    X, _ = held_out
+    outside = RecToolsTarget(transformer(), random_state=0).fit(X)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = RecToolsTarget(transformer(), random_state=0).fit(X)
+        scores = inside.decision_function(X)
+    assert np.array_equal(scores, outside.decision_function(X))
+
+
+def test_it_can_be_shown():
+    target = RecToolsTarget(models.EASEModel(), random_state=0)
+    assert "RecToolsTarget" in target._repr_html_()
+    assert "RecToolsTarget" in RegeneratedRecommender(None, target)._repr_html_()
 
 
 def test_what_cannot_rank_after_a_history_is_refused(held_out):

@@ -505,6 +505,14 @@ def test_a_float64_module_works(sequences):
     assert model.item_embeddings_.dtype == np.float64
 
 
+def test_an_autocast_around_it_changes_nothing(sequences):
+    outside = small(BothWays, output="last").fit(sequences)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = small(BothWays, output="last").fit(sequences)
+        scores = inside.decision_function(sequences)
+    assert np.array_equal(scores, outside.decision_function(sequences))
+
+
 def test_it_ranks_like_the_librarys_own(tiny, sequences):
     """SASRec's network behind the adapter gives the adapter's answers."""
     fitted = tiny().fit(sequences)

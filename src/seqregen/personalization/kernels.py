@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from ..process_wide import ProcessWide
 
 __all__ = ["second_order_kernels"]
 
@@ -24,7 +25,7 @@ def second_order_kernels() -> Iterator[None]:
     them is slower and has one. Graphs made inside can be differentiated outside, too. Other threads keep their
     kernels, but for cuDNN's, which torch can only switch off for all of them.
     """
-    with _CUDNN.off(), _PlainAttention():
+    with _CUDNN.inside(), _PlainAttention():
         yield
 
 
@@ -63,25 +64,5 @@ def _calling(function: Any, **others: Callable) -> FunctionType:
 _multi_head_attention = _calling(functional.multi_head_attention_forward, scaled_dot_product_attention=_attention)
 
 
-class _CudnnSwitch:
-    """Switches cuDNN off with the first thread that comes, and back to what it was with the last one that goes."""
-
-    def __init__(self) -> None:
-        self._lock, self._undo, self._n_inside = threading.Lock(), ExitStack(), 0
-
-    @contextmanager
-    def off(self) -> Iterator[None]:
-        with self._lock:
-            if self._n_inside == 0:
-                self._undo.enter_context(torch.backends.cudnn.flags(enabled=False))
-            self._n_inside += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._n_inside -= 1
-                if self._n_inside == 0:
-                    self._undo.close()
-
-
-_CUDNN = _CudnnSwitch()
+# torch switches cuDNN off for all threads or for none.
+_CUDNN = ProcessWide(lambda: torch.backends.cudnn.flags(enabled=False))

@@ -159,9 +159,10 @@ class _Join:
         data = original.training
         fixed = np.isin(data.origin, [Origin[name.upper()] for name in settings.fixed])
         if fixed[data.lengths > 1].all():
+            others = f", and dev={settings.dev!r} kept others back: lower held_out_share" if settings.holds_out else ""
             raise ValueError(
                 f"DatasetPersonalizer: fixed={settings.fixed!r} sets the weights of all {len(data)} rows to 1, so "
-                "there is nothing to weigh."
+                f"there is nothing to weigh{others}."
             )
         self.is_fixed = np.repeat(fixed, data.lengths)
         self.origins = np.repeat(data.origin, data.lengths)

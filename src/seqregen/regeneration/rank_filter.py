@@ -166,8 +166,16 @@ class RankFilter(MetaEstimatorMixin, SequenceTransformer, BaseEstimator):
         if len(numbers) == 0:
             return data
         added = data[numbers]
-        fronts, last = leave_one_out(SequenceDataset(added.items, added.offsets, self.vocabulary_))
-        ranks = self.recommender_.rank(fronts, last, exclude_history=self.exclude_history)
+        # An added row belongs to the user of its source, whom a recommender may know.
+        owners = np.where(data.source >= 0, data.source, np.arange(len(data)))[numbers]
+        users = None if data.users is None else data.users[owners]
+        fronts, last = leave_one_out(SequenceDataset(added.items, added.offsets, self.vocabulary_, users=users))
+        ranks = np.asarray(self.recommender_.rank(fronts, last, exclude_history=self.exclude_history))
+        if ranks.shape != (len(numbers),):
+            raise ValueError(
+                f"RankFilter: {type(self.recommender_).__name__}.rank must give one rank for each of {len(numbers)} "
+                f"rows; got the shape {ranks.shape}."
+            )
         kept = np.ones(len(data), dtype=bool)
         kept[numbers] = (ranks <= self.highest_rank) & (ranks != UNREACHABLE)
         return data[kept]

@@ -210,7 +210,7 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
         originals = data.originals()
         numbers = np.flatnonzero(originals.lengths)
         sources = np.tile(numbers, self.n_copies)
-        rows = SequenceDataset(originals.items, originals.offsets, self.vocabulary_)[sources]
+        rows = SequenceDataset(originals.items, originals.offsets, self.vocabulary_, users=originals.users)[sources]
         score_blocks, is_known = _in_order_of(self.vocabulary_, self.teacher_)
         settings = DrawingSettings(self.n_items, self.temperature, self.exclude_history)
         random = np.random.default_rng(self.drawing_seed_)

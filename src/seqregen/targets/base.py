@@ -260,22 +260,24 @@ class SequentialRecommender(Ranker):
         n_epochs: int | None = None,
     ) -> tuple[NextItemNetwork, TrainingResult]:
         """A network trained from its first weights: ``n_epochs`` where they are given, else until it stops."""
-        task = self._task(training, watched, device, seed, n_epochs or self.max_epochs)
-        if companion is not None:
-            task = companion.joined(task)
-        stop = None if n_epochs else stop_rule(watched, self.patience, task.plateau)
-        result = train(
-            task.trained,
-            lambda random: task.part.rows.shuffled(self.batch_size, random, device),
-            task.loss,
-            self._plan(task, stop, companion),
-            seed=seed,
-            device=device,
-            evaluate=task.evaluate,
-            n_batches=task.n_batches,
-            begin_epoch=task.begin_epoch,
-            outer=task.outer,
-        )
+        # What is tried before the first step is not to round, either, whatever a user's own autocast says.
+        with computing_in("float32", device):
+            task = self._task(training, watched, device, seed, n_epochs or self.max_epochs)
+            if companion is not None:
+                task = companion.joined(task)
+            stop = None if n_epochs else stop_rule(watched, self.patience, task.plateau)
+            result = train(
+                task.trained,
+                lambda random: task.part.rows.shuffled(self.batch_size, random, device),
+                task.loss,
+                self._plan(task, stop, companion),
+                seed=seed,
+                device=device,
+                evaluate=task.evaluate,
+                n_batches=task.n_batches,
+                begin_epoch=task.begin_epoch,
+                outer=task.outer,
+            )
         return task.network, result
 
     def _task(

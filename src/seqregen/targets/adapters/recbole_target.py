@@ -12,7 +12,7 @@ from torch import Tensor
 from ...callers import stacklevel_of_caller
 from ...metrics import ndcg_at_k
 from ...metrics.full_ranking import rank_targets_in_blocks
-from ...nn import on_device
+from ...nn import computing_in, on_device
 from ...parameters import check_choice
 from ...sequences import SequenceDataset
 from ...training import LOSSES
@@ -258,7 +258,8 @@ class RecBoleTarget(SequentialRecommender):
             scores = popularity.repeat(stop - start, 1)
             if len(rows):
                 batch = histories_of_rows(histories, rows, self.max_length_, users, table.device)
-                scores[on_device(rows - start, table.device)] = network.scores(batch)
+                with computing_in("float32", table.device):
+                    scores[on_device(rows - start, table.device)] = network.scores(batch)
             return scores
 
         return block

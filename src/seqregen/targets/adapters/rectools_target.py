@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Self
@@ -16,7 +16,9 @@ from torch import Tensor
 
 from ...callers import stacklevel_of_caller
 from ...inputs import check_sequences, check_weights, require_two_items
+from ...nn import computing_in
 from ...parameters import draw_seed, remember_columns
+from ...process_wide import ProcessWide
 from ...ragged import row_of_position
 from ...sequences import SequenceDataset
 from ...training.loop import TrainingDivergedError
@@ -66,7 +68,7 @@ class RecToolsTarget(Ranker):
     Notes
     -----
     Validation items are not read in fit: RecTools stops by its own settings. Rows of one item are skipped by
-    transformers.
+    transformers, and count for the others.
 
     Examples
     --------
@@ -82,6 +84,12 @@ class RecToolsTarget(Ranker):
     def __init__(self, model: Any, random_state: Any = None) -> None:
         self.model = model
         self.random_state = random_state
+
+    def _sk_visual_block_(self) -> Any:
+        # For an HTML repr scikit-learn would ask RecTools' model for its parameters, which are given in another way.
+        from sklearn.pipeline import _VisualBlock
+
+        return _VisualBlock("single", self, names=type(self).__name__, name_details=str(self))
 
     # The model's settings stand beside the other parameters
 
@@ -160,8 +168,12 @@ class RecToolsTarget(Ranker):
             )
         from rectools.dataset import Dataset
 
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with quiet_libraries(), seeded_everywhere(draw_seed(self.random_state), device):
+        device = _device()
+        with (
+            quiet_libraries(),
+            seeded_everywhere(draw_seed(self.random_state), device),
+            computing_in("float32", device),
+        ):
             # Rows are rows here: another order of times, or two rows of one user, must not mix them.
             rows = data.replace(users=None, timestamps=None)
             dataset = Dataset.construct((rows if scores is FromHistories else _weighing(rows)).to_rectools())
@@ -185,7 +197,7 @@ class RecToolsTarget(Ranker):
             scores = popularity.repeat(len(rows), 1)
             known = self.scores_.known(rows)
             if len(known):
-                with quiet_libraries():
+                with quiet_libraries(), computing_in("float32", _device()):
                     scores[torch.from_numpy(known)] = self.scores_.score(self.model_, rows[known]).cpu()
             return scores
 
@@ -293,11 +305,17 @@ def _made(model_class: Any, settings: dict[str, Any]) -> Any:
         return model_class.from_config(settings)
 
 
+def _device() -> torch.device:
+    """Where Lightning computes."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Silence what RecTools and Lightning say of themselves; errors still come through."""
+def _undisturbed() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in _LIBRARIES]
     levels = [logger.level for logger in loggers]
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
@@ -307,3 +325,12 @@ def quiet_libraries() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+_UNDISTURBED = ProcessWide(_undisturbed)
+
+
+def quiet_libraries() -> AbstractContextManager[None]:
+    """Silence what RecTools and Lightning say of themselves, and undo what they switch; errors still come through."""
+    return _UNDISTURBED.inside()
