@@ -347,7 +347,7 @@ class Positions(nn.Module):
         self.places = nn.Embedding(max_length, 8)
 
     def forward(self, items):
-        return self.items(items) + self.places(torch.arange(items.shape[1]))
+        return self.items(items) + self.places(input=torch.arange(items.shape[1]))
 
 
 class TestItemTables:

@@ -58,7 +58,11 @@ def watch_lookups(module: nn.Module, table: ItemTable) -> Iterator[set[int]]:
     if not isinstance(embedding, nn.Embedding):
         yield looked_up
         return
-    hook = embedding.register_forward_pre_hook(lambda _, inputs: looked_up.update(inputs[0].unique().tolist()))
+
+    def collect(_: nn.Module, rows: tuple, named: dict[str, Tensor]) -> None:
+        looked_up.update(*(part.unique().tolist() for part in (*rows, *named.values())))
+
+    hook = embedding.register_forward_pre_hook(collect, with_kwargs=True)
     try:
         yield looked_up
     finally:
