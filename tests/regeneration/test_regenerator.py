@@ -318,6 +318,13 @@ def test_rows_too_short_to_pretrain_on_say_so(tiny):
     assert fitted.network_ is not None
 
 
+def test_rows_of_two_items_are_pretrained_on_whole(tiny):
+    # A warning, as of a recommender that learns nothing from most rows, would be an error here.
+    rows = PatternMiner(random_state=0).fit_transform([[1, 2], [2, 3]] * 4 + [[1, 2, 3]] * 2)
+    assert pretraining_rows(rows).originals().to_lists() == [[1, 2], [2, 3]] * 4 + [[1, 2]] * 2
+    assert tiny(item_embeddings="pretrain").fit(rows).network_ is not None
+
+
 def test_a_checkpoint_directory_that_is_a_file_is_told_before_training(tiny, mined, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match=r"checkpoint_dir='.*file' is a file; give a directory"):

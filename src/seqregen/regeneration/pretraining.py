@@ -64,13 +64,14 @@ def pretrained_vectors(data: SequenceDataset, *, seed: int, loss: str, **setting
 
 
 def pretraining_rows(data: SequenceDataset) -> SequenceDataset:
-    """Original and mined rows, with each original row's last item held out to stop on: X.validation is not read.
+    """Original and mined rows, with original rows' last items held out to stop on: X.validation is not read.
 
-    Mined rows that are frequent only with the held-out items are left out: they would show what is held out, and
-    training would go on for as long as it learns that by heart.
+    Rows of two items are trained on whole where there are longer ones to stop on. Mined rows that are frequent only
+    with the held-out items are left out: they would show what is held out, and training would go on for as long as it
+    learns that by heart.
     """
     whole = data.originals().replace(validation=None, pairs=None)
-    shortened = hold_out_last(whole)
+    shortened = hold_out_last(whole, min_length=3 if whole.lengths.max(initial=0) > 2 else 2)
     mined = data[data.origin == Origin.MINED]
     if len(mined):
         items, offsets = distinct_patterns(mined.items, mined.offsets)
