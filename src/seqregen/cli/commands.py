@@ -106,6 +106,7 @@ def regenerate(options: Namespace, console: Console) -> None:
     rows = hold_out(rows, options.hold_out)
     if rows.validation is not None and "original" not in included:
         complain("held-out items are not kept: they stand beside original rows, which --include leaves out.", "warning")
+        rows = rows.replace(validation=None)
     with console.stage("mining"):
         mined = miner.fit_transform(rows)
     console.log(f"{len(miner.patterns_):,} patterns")
@@ -116,8 +117,6 @@ def regenerate(options: Namespace, console: Console) -> None:
         with console.stage("filtering"):
             regenerated = expected.fit_transform(regenerated)
         console.log(f"{n_rows - len(regenerated):,} rows left away")
-    if "original" not in included:
-        regenerated = regenerated.replace(validation=None)
     if _is_text(options.output):
         regenerated = _as_in_text(regenerated, users_are_written)
     save_rows(regenerated, options.output)

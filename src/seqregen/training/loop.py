@@ -59,11 +59,11 @@ class StopRule:
         # A loss of 0 cannot fall, and all that it could fall by is no more than a share of it.
         return gain >= self.tolerance * abs(best) and (gain > 0 or self.tolerance == 0)
 
-    def ends(self, values: list[float], best_epoch: int) -> bool:
-        """Whether to stop behind these values of the metric, one an epoch, of which that of an epoch was the best."""
-        recent = values[-self.patience - 1 :]
-        constant = len(recent) > self.patience and min(recent) == max(recent)
-        return constant or len(values) - 1 - best_epoch >= self.patience
+    def ends(self, history: list[dict[str, float]], best_epoch: int) -> bool:
+        """Whether to stop behind these records, one an epoch, of which that of ``best_epoch`` is the best."""
+        recent = {record[self.metric] for record in history[-self.patience - 1 :]}
+        constant = len(history) > self.patience and len(recent) == 1
+        return constant or len(history) - 1 - best_epoch >= self.patience
 
 
 @dataclass(frozen=True)
@@ -313,7 +313,7 @@ class _Run:
             return True
         if stop is None or not history:
             return False
-        return stop.ends([record[stop.metric] for record in history], self.result.best_epoch)
+        return stop.ends(history, self.result.best_epoch)
 
     def step(self) -> None:
         if self.plan.schedule is not None:
