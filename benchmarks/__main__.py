@@ -24,21 +24,22 @@ def _command(arguments: list[str]) -> int:
     separate = {module.__name__.split(".")[-1]: module.main for module in (accuracy, datasets, growth, report)}
     if arguments[:1] and arguments[0] in separate:
         return separate[arguments[0]](arguments[1:])
+    from .stages import STAGES
+
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     speed = commands.add_parser("speed", help="ratios to the published loops, peers and limits, stage by stage")
-    speed.add_argument("--stages", nargs="+", metavar="STAGE", help="default: all")
-    speed.add_argument("--rounds", type=positive_integer, default=3, help="how often both sides run in turn")
-    speed.add_argument("--threads", type=positive_integer, default=1)
-    speed.add_argument("--data", default="amazon-beauty")
+    speed.add_argument("--stages", nargs="+", metavar="STAGE", help=f"any of {', '.join(STAGES)}; default: all")
+    speed.add_argument(
+        "--rounds", type=positive_integer, default=3, help="how often both sides run in turn (default %(default)s)"
+    )
+    _add_threads_and_data(speed, threads=1)
     path = commands.add_parser("path", help="the whole path from the file to scores: seconds and peak memory by stage")
-    path.add_argument("--threads", type=positive_integer, default=2)
-    path.add_argument("--data", default="amazon-beauty")
-    path.add_argument("--loss", default="bce", help="loss of the SASRec that is trained at the end")
+    _add_threads_and_data(path, threads=2)
+    path.add_argument("--loss", default="bce", help="of the SASRec that is trained at the end (default %(default)s)")
     path.add_argument("--epochs", type=positive_integer, help="most epochs a training; default: each estimator's own")
     profile = commands.add_parser("profile", help="what fills one SASRec epoch, beside its arithmetic")
-    profile.add_argument("--threads", type=positive_integer, default=1)
-    profile.add_argument("--data", default="amazon-beauty")
+    _add_threads_and_data(profile, threads=1)
     commands.add_parser("accuracy", add_help=False, help="train and rank on real data, run by run, resumably")
     commands.add_parser("datasets", add_help=False, help="the data sets before and after regeneration")
     commands.add_parser("growth", add_help=False, help="time and memory from ten thousand to ten million interactions")
@@ -46,6 +47,11 @@ def _command(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     with threads(options.threads):
         return {"speed": _speed, "path": _path, "profile": _profile}[options.command](options)
+
+
+def _add_threads_and_data(parser: argparse.ArgumentParser, threads: int) -> None:
+    parser.add_argument("--threads", type=positive_integer, default=threads, help="of a process (default %(default)s)")
+    parser.add_argument("--data", default="amazon-beauty", help="a file of SEQREGEN_DATA (default %(default)s)")
 
 
 def _speed(options: argparse.Namespace) -> int:

@@ -188,8 +188,15 @@ def _exponents(points: list[tuple[int, dict[str, float] | None]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks growth", description=__doc__)
-    parser.add_argument("--limit", type=positive_number, default=600, help="leave out stages that take more seconds")
-    parser.add_argument("--largest", type=positive_number, default=1e7, help="most interactions, and most items")
+    parser.add_argument(
+        "--limit",
+        type=positive_number,
+        default=600,
+        help="leave out stages that take more seconds (default %(default)s)",
+    )
+    parser.add_argument(
+        "--largest", type=positive_number, default=1e7, help="most interactions, and most items (default %(default)s)"
+    )
     parser.add_argument(
         "--mining-again", action="store_true", help="measure mining anew in the sizes that are finished"
     )

@@ -24,7 +24,7 @@ from .settings import deciding, differences
 
 __all__ = ["REGENERATOR_EPOCHS", "WINDOWS", "RowMaker", "rows_settings"]
 
-# Mining windows of the paper (section 5.1).
+# Mining windows of the paper (appendix A.4).
 WINDOWS = {"amazon-beauty": 5, "amazon-toys": 10, "amazon-sports": 10, "yelp": 10}
 # What is read in decoding alone.
 _DECODING = "generative_rate"

@@ -7,8 +7,11 @@ import json
 import numpy as np
 import pytest
 from benchmarks import curves, tables
+from benchmarks.runs import RESULTS
 from benchmarks.store import Store
 from scipy import stats
+
+from seqregen.targets.stopping import stop_rule
 
 RECIPE = "SASRec-bce"
 
@@ -84,3 +87,16 @@ def test_the_figure_has_every_seed_of_what_it_shows(store):
     lengths = {label: [len(curve) for curve in seeds] for label, seeds in drawn.items()}
     assert lengths == {"original": [47, 40], "+ mined": [70], "DR4SR": [45], "+ teachers": []}
     assert not any(panels["yelp, softmax"].values())
+
+
+def test_a_plateau_of_the_loss_keeps_most_of_what_validation_items_would():
+    # What a recommender without validation items is stopped by, replayed on the runs that had them.
+    rule, kept = stop_rule(None, patience=20, plateau="loss"), []
+    for file in sorted(RESULTS.glob("*_0.json")):
+        history = json.loads(file.read_text())["history"]
+        ends = next((n for n in range(1, len(history) + 1) if rule.ends(history[:n])), None)
+        if ends is not None:
+            lowest = min(history[:ends], key=lambda record: record["loss"])
+            kept.append(lowest["ndcg@20"] / max(record["ndcg@20"] for record in history))
+    assert len(kept) > 50
+    assert np.mean(kept) > 0.94

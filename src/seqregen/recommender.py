@@ -45,7 +45,7 @@ class RegeneratedRecommender(MetaEstimatorMixin, BaseEstimator):
         the original rows: as a value in a grid search, the control without regeneration.
     recommender : recommender
         An estimator with ``fit(X)``, ``predict(X, k, exclude_history)``, ``rank(X, y, exclude_history)``
-        and ``score(X, y)``, such as those of :mod:`seqregen.targets`.
+        and ``score(X, y)``, such as those of ``seqregen.targets``.
     validation : {"last_item", None}, default="last_item"
         "last_item" moves each row's last item into ``validation``, unless the data has validation items
         already; rows of one item keep it. None hands the rows on as they are, and the recommender decides by

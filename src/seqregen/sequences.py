@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from .columns import (
     row_numbers,
     take,
 )
+from .exchange import Exchange
 from .labels import as_numpy, same_vocabulary
 from .pairs import PatternPairs
 from .ragged import concatenate_offsets, offsets_from_lengths, read_only, take_positions
@@ -30,7 +30,7 @@ from .ragged import concatenate_offsets, offsets_from_lengths, read_only, take_p
 __all__ = ["DatasetStatistics", "Origin", "SequenceDataset"]
 
 
-class SequenceDataset:
+class SequenceDataset(Exchange):
     """Item sequences with everything that is known about them.
 
     Rows are what scikit-learn indexes: ``len``, ``shape == (n_rows,)``, integer, slice, integer-array and
@@ -164,6 +164,7 @@ class SequenceDataset:
 
     @property
     def n_interactions(self) -> int:
+        """Number of items in all rows together."""
         return len(self.items)
 
     @property
@@ -201,6 +202,10 @@ class SequenceDataset:
         Users are the original rows. Interactions, mean length and sparsity are those of all rows, mined and
         regenerated ones included; sparsity is the share of the table rows by items that is empty, where an item that
         a row repeats fills one cell. For those of the original rows alone: ``dataset.originals().describe()``.
+
+        Returns
+        -------
+        DatasetStatistics
 
         Examples
         --------
@@ -259,7 +264,22 @@ class SequenceDataset:
         return self._gather(row_numbers(key, len(self)))
 
     def row_codes(self, row: int) -> np.ndarray:
-        """Item codes of one row: a view."""
+        """Give the item codes of one row: a view.
+
+        Parameters
+        ----------
+        row : int
+            Its number; from the end where it is negative.
+
+        Returns
+        -------
+        int64 ndarray of shape (length of the row,)
+
+        Raises
+        ------
+        IndexError
+            There is no such row.
+        """
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} of a dataset of {len(self)} rows.")
         row %= len(self)
@@ -286,7 +306,25 @@ class SequenceDataset:
         return _rebuild(columns, None if self.pairs is None else self.pairs.take(rows))
 
     def replace(self, **columns: Any) -> SequenceDataset:
-        """A copy in which the named columns are changed; the others are shared."""
+        """Make a copy in which the named columns are changed; the others are shared.
+
+        Parameters
+        ----------
+        **columns
+            New columns by their names, which are the parameters of this class; None takes a column away that may be
+            missing.
+
+        Returns
+        -------
+        SequenceDataset
+
+        Raises
+        ------
+        TypeError
+            There is no such column.
+        ValueError
+            The columns do not fit together; the message names the column and the place.
+        """
         unknown = set(columns) - set(self.__slots__)
         if unknown:
             raise TypeError(f"unknown column {sorted(unknown)[0]!r}; the columns are {', '.join(self.__slots__)}.")
@@ -299,7 +337,12 @@ class SequenceDataset:
         return replaced
 
     def originals(self) -> SequenceDataset:
-        """The original rows alone."""
+        """Leave mined and regenerated rows away.
+
+        Returns
+        -------
+        SequenceDataset
+        """
         return self[: self.n_original] if self.n_original < len(self) else self
 
     @property
@@ -328,9 +371,24 @@ class SequenceDataset:
         memory: np.ndarray | None = None,
         free_steps: np.ndarray | None = None,
     ) -> SequenceDataset:
-        """This dataset with rows of one origin added behind it.
+        """Add rows of one origin behind those of this dataset.
 
-        ``source`` numbers the rows of this dataset that the added rows come from.
+        Parameters
+        ----------
+        items : int64 array of shape (n_added_interactions,)
+            Item codes of this dataset's vocabulary.
+        offsets : int64 array of shape (n_added + 1,)
+            Where the added rows start and end in ``items``.
+        origin : Origin
+            Of all added rows.
+        source : int64 array of shape (n_added,), optional
+            The rows of this dataset that the added ones come from; default -1, for none.
+        memory, free_steps : int16 arrays of shape (n_added,), optional
+            As in the dataset.
+
+        Returns
+        -------
+        SequenceDataset
         """
         n_added = len(offsets) - 1
         added = SequenceDataset(
@@ -352,6 +410,14 @@ class SequenceDataset:
 
         A column that only some parts have is filled: weight 1, no user, no time, no validation item. Users, or
         domains, that are strings in one part and numbers in another stay what they are, as objects.
+
+        Parameters
+        ----------
+        parts : sequence of SequenceDataset
+
+        Returns
+        -------
+        SequenceDataset
 
         Raises
         ------
@@ -387,7 +453,13 @@ class SequenceDataset:
         return _rebuild(columns, pairs)
 
     def histories(self) -> SequenceDataset:
-        """The original rows with their validation items appended: what a next item is predicted after."""
+        """Append the validation items to the original rows: what a next item is predicted after.
+
+        Returns
+        -------
+        SequenceDataset
+            The original rows alone; where items were held out, without weights, times, domains and pairs.
+        """
         rows = self.originals()
         if rows.validation is None:
             return rows
@@ -399,60 +471,16 @@ class SequenceDataset:
             **dict.fromkeys(("memory", "free_steps", "validation", *INTERACTION_COLUMNS, "pairs")),
         )
 
-    # In and out; the work is done in seqregen.inputs and seqregen.formats
-
-    @classmethod
-    def from_sequences(cls, sequences: Any, *, vocabulary: Iterable | None = None) -> SequenceDataset:
-        """Convert anything that holds one sequence a row; see :func:`seqregen.inputs.check_sequences`."""
-        from .inputs import check_sequences
-
-        return check_sequences(sequences, vocabulary=vocabulary)
-
-    @classmethod
-    def from_frame(
-        cls, frame: Any, *, user: str = "user", item: str = "item", time: str | None = "time"
-    ) -> SequenceDataset:
-        """Convert a long frame, one interaction a row; see :func:`seqregen.formats.from_frame`."""
-        from .formats import from_frame
-
-        return from_frame(frame, user=user, item=item, time=time)
-
-    @classmethod
-    def read_parquet(cls, path: Any, **columns: str) -> SequenceDataset:
-        """Read what :meth:`to_parquet` wrote, or others; see :func:`seqregen.formats.read_parquet`."""
-        from .formats import read_parquet
-
-        return read_parquet(path, **columns)
-
     def to_lists(self) -> list[list]:
-        """Rows as lists of labels."""
+        """Give the rows as lists of labels.
+
+        Returns
+        -------
+        list of lists
+        """
         labels = self.vocabulary[self.items - 1].tolist()
         bounds = self.offsets.tolist()
         return [labels[start:stop] for start, stop in pairwise(bounds)]
-
-    def to_frame(self, library: str = "pandas") -> Any:
-        """One row an interaction, as a pandas or polars frame; see :func:`seqregen.formats.to_frame`."""
-        from .formats import to_frame
-
-        return to_frame(self, library=library)
-
-    def to_parquet(self, path: Any) -> None:
-        """Write everything to one Parquet file; see :func:`seqregen.formats.to_parquet`."""
-        from .formats import to_parquet
-
-        to_parquet(self, path)
-
-    def to_recbole(self, directory: Any, name: str) -> Path:
-        """Write RecBole's atomic files; see :func:`seqregen.formats.to_recbole`."""
-        from .formats import to_recbole
-
-        return to_recbole(self, directory, name)
-
-    def to_rectools(self) -> Any:
-        """RecTools' interactions frame; see :func:`seqregen.formats.to_rectools`."""
-        from .formats import to_rectools
-
-        return to_rectools(self)
 
 
 def _rebuild(columns: dict[str, Any], pairs: PatternPairs | None) -> SequenceDataset:

@@ -7,9 +7,8 @@ import torch
 from lines import CPU, loss_of, run
 from torch import nn
 
-from seqregen.training import StopRule, TrainingPlan, train
+from seqregen.training import StopRule, TrainingDivergedError, TrainingPlan, train
 from seqregen.training.averaging import WeightAverage
-from seqregen.training.loop import TrainingDivergedError
 
 
 def test_it_is_an_exponential_average_that_warms_up():

@@ -174,7 +174,7 @@ def _add_mine(commands: Any) -> None:
     parser.add_argument("--max-length", dest="miner__max_length", type=int, metavar="N", help="longest pattern")
     parser.add_argument("--engine", dest="miner__engine", choices=("vectorised", "seq2pat"), help="what mines")
     parser.add_argument("--jobs", dest="miner__n_jobs", type=int, metavar="N", help="threads (default 1; -1 for all)")
-    _add_hold_out(parser)
+    _add_hold_out(parser, kept="dropped, too, as patterns have none")
 
 
 def _add_regenerate(commands: Any) -> None:
@@ -210,7 +210,7 @@ def _add_regenerate(commands: Any) -> None:
         type=int,
         metavar="N",
         help="leave added rows away whose last item a SASRec, trained on the original rows, does not rank among its "
-        "first N (default: none are; 100 was better than all rows on Beauty and Toys, by 2 to 5 % at the same epochs)",
+        "first N (default: none are; 100 was better than all rows on Beauty and Toys, by 2 to 5 %% at the same epochs)",
     )
     # Lists of values would swallow the file behind them.
     parser.usage = "%(prog)s FILE -o OUT [options]"
@@ -336,14 +336,16 @@ def _add_regeneration(parser: argparse.ArgumentParser, prefix: str = "", when: s
     _add_options(parser, "regenerator", _REGENERATOR, f"regenerator{when}", prefix)
 
 
-def _add_hold_out(parser: argparse.ArgumentParser) -> None:
+def _add_hold_out(
+    parser: argparse.ArgumentParser, kept: str = "kept aside by a Parquet output, for early stopping"
+) -> None:
     parser.add_argument(
         "--hold-out",
         choices=HELD_OUT,
         default="none",
         help="what to move out of the rows first. none (default): the rows are training rows as they are; test: the "
-        "last item, which is dropped; validation: the last item, which a Parquet output keeps aside for early "
-        "stopping; validation-and-test: the last item is dropped, the last but one is kept aside",
+        "last item, which is dropped; validation: the last item, which is "
+        f"{kept}; validation-and-test: both, the last item as under test, the last but one as under validation",
     )
 
 

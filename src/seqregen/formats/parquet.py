@@ -60,7 +60,7 @@ def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
     Notes
     -----
     Labels that Arrow has no type for (tuples, bytes, dates, integers beyond 64 bits, strings and numbers together) are
-    written as JSON, see :func:`seqregen.formats.label_text.text_of`.
+    written as JSON, see ``seqregen.formats.label_text``.
 
     Other readers find the columns ``items`` (lists of item labels), ``users``, ``timestamps``, ``weights``,
     ``domains`` (lists), ``origin``, ``source``, ``memory``, ``free_steps``, ``validation`` (an item label) and

@@ -20,7 +20,7 @@ _COUNTS_PER_BLOCK = 2**22
 
 @dataclass(frozen=True)
 class PairedBootstrap:
-    """What :func:`paired_bootstrap` finds.
+    """What :func:`~seqregen.metrics.paired_bootstrap` finds.
 
     Attributes
     ----------

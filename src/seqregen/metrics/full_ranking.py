@@ -152,10 +152,14 @@ def top_items(
 
     Parameters
     ----------
-    states, item_table, histories, exclude_history, block_rows
+    states, item_table, histories
         As in :func:`rank_targets`.
     k : int
         How many items, at most the number of all items.
+    exclude_history : bool, default=True
+        Leave items that are in the history out of the ranking.
+    block_rows : int, optional
+        As in :func:`rank_targets`.
 
     Returns
     -------
@@ -200,8 +204,12 @@ def top_items_in_blocks(
     ----------
     score_block, n_rows
         As in :func:`rank_targets_in_blocks`.
-    histories, k, exclude_history, block_rows
+    histories, k
         As in :func:`top_items`.
+    exclude_history : bool, default=True
+        Leave items that are in the history out of the ranking.
+    block_rows : int, optional
+        As in :func:`rank_targets`.
 
     Returns
     -------

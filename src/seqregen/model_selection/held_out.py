@@ -125,7 +125,7 @@ def hold_out_last(sequences: Any, *, min_length: int = 2) -> SequenceDataset:
 
 
 def append_targets(X: Any, y: Any) -> SequenceDataset:
-    """Put held-out items back behind their histories: the inverse of :func:`leave_one_out`.
+    """Put held-out items back behind their histories: the inverse of :func:`~seqregen.model_selection.leave_one_out`.
 
     For the last fit, when the model is chosen: ``search.best_estimator_.fit(append_targets(X, y))``.
 

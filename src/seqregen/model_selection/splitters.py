@@ -15,8 +15,8 @@ class LeaveLastOut:
     """Splitter for ``cv=`` that trains on every row's history and tests on every row's held-out item.
 
     There is one split, and both of its halves are all rows: what is held out is not a row but the item after it,
-    which :func:`leave_one_out` has moved into ``y``. Nothing leaks through ``y``, because estimators of
-    this package never read it in ``fit``.
+    which :func:`~seqregen.model_selection.leave_one_out` has moved into ``y``. Nothing leaks through ``y``, because
+    estimators of this package never read it in ``fit``.
 
     What does leak is time: a user's history may be later than another user's held-out item, so a model can learn
     from the future what will be popular. Published results under leave-one-out all have this leak. For an
@@ -46,7 +46,18 @@ class LeaveLastOut:
         yield rows, rows.copy()
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Number of splits: 1."""
+        """Count the splits.
+
+        Parameters
+        ----------
+        X, y, groups : ignored
+            Present for scikit-learn's conventions.
+
+        Returns
+        -------
+        int
+            1.
+        """
         return 1
 
     def __repr__(self) -> str:

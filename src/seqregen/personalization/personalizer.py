@@ -30,7 +30,7 @@ _SCHEDULES = ("constant", "exponential", "weight_decay")
 
 
 class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
-    """Learn, for one target model, how much every training position should weigh (DR4SR+, KDD 2024, section 4.4).
+    """Learn, for one target model, how much every training position should weigh (DR4SR+, KDD 2024, section 4.3).
 
     A small network reads the state that the model predicts a target from, and gives the target's loss a weight between
     0 and 1. The model is trained on the weighted losses; every few steps the small network takes a step along
@@ -106,9 +106,9 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
         An update whose gradient has a larger norm, or is not finite, is skipped and counted. Not published; infinity
         for those alone that are not finite.
     dev : {"train", "original", "held_out", "held_out_items"}, default="original"
-        Rows of the unweighted loss: all that are trained on (published code), the original ones among them (paper),
-        or a random share of the original ones that is kept from the model, as are regenerated rows made of them and
-        mined rows that too few others support. With ``optimize="joint"`` there is no such loss.
+        Rows of the unweighted loss: all that are trained on (published code; Algorithm 2), the original ones among
+        them (section 4.3.2), or a random share of the original ones that is kept from the model, as are regenerated
+        rows made of them and mined rows that too few others support. With ``optimize="joint"`` there is no such loss.
         "held_out_items" keeps the last items of such a share alone, and takes the loss of these items:
         what the model is for, at the price of few items. A loss on rows that are trained on favours whatever
         helps to know them by heart. Validation items are never read.

@@ -21,7 +21,7 @@ class WeightingNetwork(nn.Module):
     """Linear, ReLU, linear to two scores a position; the weight is the first's share in a Gumbel-softmax.
 
     With two classes that is ``sigmoid((z₀ - z₁ + Λ) / τ)``, where the difference Λ of two Gumbel variables is
-    logistic (Jang et al., ICLR 2017; DR4SR, KDD 2024, equations 5 and 6).
+    logistic (Jang et al., ICLR 2017; DR4SR, KDD 2024, equation 5).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Hybrid decoding of all rows and all memories at once, with cached keys and values (DR4SR, section 4.3)."""
+"""Hybrid decoding of all rows and all memories at once, with cached keys and values (DR4SR, section 4.2.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The regenerator's network: encoder, K memories, diversity promoter, decoder (DR4SR, section 4.2)."""
+"""The regenerator's network: encoder, K memories, diversity promoter, decoder (DR4SR, section 4.2.2)."""
 
 from __future__ import annotations
 

@@ -149,10 +149,10 @@ class PairTable:
     def shuffled(
         self, batch_size: int, random: np.random.Generator, device: torch.device, by: str
     ) -> Iterator[PairBatch]:
-        """Batches of random pairs (``by="pair"``), or of all pairs of random sources (``by="source"``)."""
+        """Batches of random pairs (``by="pair"``), or of the pairs of random sources (``by="source"``)."""
         order = random.permutation(len(self))
         if by == "source":
-            # Pairs of one source stay together: it is then encoded once for all of them.
+            # Pairs of one source stay together but where a batch ends: it is encoded once in a batch.
             order = np.argsort(random.permutation(int(self.rows.max()) + 1)[self.rows], kind="stable")
         for first in range(0, len(order), batch_size):
             yield self.batch(order[first : first + batch_size], device)

@@ -43,6 +43,7 @@ class RankFilter(MetaEstimatorMixin, SequenceTransformer, BaseEstimator):
         "auto" takes CUDA where there is one, else the CPU. This and what follows is for the default recommender;
         another one has its own.
     random_state : int, RandomState instance or None, default=None
+        An integer makes fits repeat, bit for bit on one CPU.
     checkpoint_dir : path-like, optional
         Where the default recommender keeps checkpoints; a fit that was interrupted goes on from there.
     verbose : bool, default=False

@@ -36,9 +36,9 @@ from .gate import gate_mixture, gate_use
 from .network import RegeneratorNetwork, RegeneratorSettings, entropy
 from .originals import with_mined_rows
 from .pair_batches import PairTable, SourceRows, n_positions, source_rows
-from .patterns import distinct_patterns, first_occurrences, share_of_new
+from .patterns import distinct_patterns, first_occurrences
 from .pretraining import check_vectors, pairs_of, pretrained_vectors
-from .report import RegenerationReport, check_has_originals, why_no_pairs
+from .report import check_has_originals, report_of, why_no_pairs
 from .schedules import SCHEDULES, schedule_of
 
 __all__ = ["DatasetRegenerator"]
@@ -47,7 +47,7 @@ _PARTS = ("original", "mined", "regenerated")
 
 
 class DatasetRegenerator(SequenceTransformer, BaseEstimator):
-    """Turn every sequence into several informative ones (DR4SR, KDD 2024, section 4.2 and 4.3).
+    """Turn every sequence into several informative ones (DR4SR, KDD 2024, section 4.2).
 
     A Transformer encoder-decoder learns the pairs (sequence -> pattern) of a :class:`~seqregen.PatternMiner`.
     Its memory of a sequence is projected into K memories; a gate that sees the target pattern, squeezed to K
@@ -60,10 +60,10 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
     Parameters
     ----------
     n_memories : int, default=5
-        K, the number of memories and of decodes a sequence (paper, section 5.1).
+        K, the number of memories and of decodes a sequence (paper, appendix A.4).
     generative_rate : float, default=0.1
         gamma: probability that a step chooses among all items of the rows seen in fit rather than among the
-        source's own (paper, 5.1).
+        source's own (paper, appendix A.4).
         With 0 every regenerated row consists of items of its source.
     include : tuple of {"original", "mined", "regenerated"}, default=("original", "mined", "regenerated")
         What ``transform`` returns, always in this order. Without "original" there is no row that a regenerated one
@@ -86,7 +86,8 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
     batch_size : int, default=256
         Pairs in a batch.
     batch_by : {"source", "pair"}, default="source"
-        Whether a batch holds all pairs of random sources, each encoded once, or random pairs (published).
+        Whether batches go through the sources in random order, the pairs of one source side by side, which is encoded
+        once in a batch for all of them, or through the pairs in random order (published).
     learning_rate : float, default=1e-3
         Of Adam with betas (0.9, 0.98) and epsilon 1e-9 (published).
     schedule : {"constant", "cosine", "published"}, default="cosine"
@@ -239,13 +240,23 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
 
     @classmethod
     def reference(cls, **changes: Any) -> DatasetRegenerator:
-        """The behaviour of the published script.
+        """Make a regenerator that does what the published script does.
 
         Every free choice of the published code where it differs from the paper: generative rate 1 after two
         restricted steps, an encoder that is causal in training only, a Gumbel gate with an entropy term and
         nothing that spreads it, a learning rate with a period of 80 batches, BCE pretraining. One thing is not done:
         the script writes the original rows twice; the file that its authors distribute, and ``transform``, have them
         once.
+
+        Parameters
+        ----------
+        **changes
+            Parameters that are to be otherwise.
+
+        Returns
+        -------
+        DatasetRegenerator
+            Not fitted.
         """
         published: dict[str, Any] = {
             "generative_rate": 1.0,
@@ -469,31 +480,8 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
             first = first_occurrences(rows.items, rows.offsets)
             kept, rows = kept[first], rows.take(first)
         source, memory = np.divmod(kept, len(self.memory_use_))
-        self.report_ = self._report(rows_before, decoded, n_long, rows, memory)
+        self.report_ = report_of(self, rows_before, decoded, n_long, rows, memory)
         return rows, source, memory.astype(np.int16)
-
-    def _report(
-        self, rows_before: SequenceDataset, decoded: Decoded, n_long: int, rows: Decoded, memory: np.ndarray
-    ) -> RegenerationReport:
-        originals, mined = rows_before.originals(), rows_before[rows_before.origin == Origin.MINED]
-        known = [self.patterns_, (mined.items, mined.offsets)]
-        n_decodes, kept = len(decoded.free_steps), len(rows.free_steps)
-        pairs = originals.pairs
-        return RegenerationReport(
-            pairs=self.n_pairs_,
-            pairs_out_of_reach=self.n_pairs_out_of_reach_,
-            rows_without_pattern=None if pairs is None else int(np.count_nonzero(np.diff(pairs.offsets) == 0)),
-            decodes=n_decodes,
-            too_short=n_decodes - n_long,
-            duplicates=n_long - kept,
-            kept=kept,
-            kept_by_memory=tuple(np.bincount(memory, minlength=len(self.memory_use_)).tolist()),
-            mean_length=len(rows.items) / max(kept, 1),
-            memory_use=tuple(np.asarray(self.memory_use_).tolist()),
-            gate_entropy=self.gate_entropy_,
-            memory_entropy=max(0.0, float(entropy(torch.as_tensor(self.memory_use_)))),
-            share_new=share_of_new(rows.items, rows.offsets, known, (originals.items, originals.offsets)),
-        )
 
     def __getstate__(self) -> dict[str, Any]:
         return with_network_on_cpu(super().__getstate__())

@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..sequences import SequenceDataset
+import numpy as np
+import torch
 
-__all__ = ["RegenerationReport", "check_has_originals", "why_no_pairs"]
+from ..sequences import Origin, SequenceDataset
+from .decoding import Decoded
+from .network import entropy
+from .patterns import share_of_new
+
+__all__ = ["RegenerationReport", "check_has_originals", "report_of", "why_no_pairs"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,46 @@ class RegenerationReport:
             shown = ", ".join(_number(part) for part in value) if isinstance(value, tuple) else _number(value)
             lines.append(f"{name.replace('_', ' '):<22}{shown}")
         return "\n".join(lines)
+
+
+def report_of(
+    fitted: Any, rows_before: SequenceDataset, decoded: Decoded, n_long: int, rows: Decoded, memory: np.ndarray
+) -> RegenerationReport:
+    """Report what a fitted regenerator made.
+
+    Parameters
+    ----------
+    fitted : DatasetRegenerator
+    rows_before : SequenceDataset
+        Original and mined rows.
+    decoded : Decoded
+        All decodes.
+    n_long : int
+        How many of them have two items or more.
+    rows : Decoded
+        Those that are kept.
+    memory : int array
+        The memory that each of these comes from.
+    """
+    originals, mined = rows_before.originals(), rows_before[rows_before.origin == Origin.MINED]
+    known = [fitted.patterns_, (mined.items, mined.offsets)]
+    n_decodes, kept = len(decoded.free_steps), len(rows.free_steps)
+    pairs = originals.pairs
+    return RegenerationReport(
+        pairs=fitted.n_pairs_,
+        pairs_out_of_reach=fitted.n_pairs_out_of_reach_,
+        rows_without_pattern=None if pairs is None else int(np.count_nonzero(np.diff(pairs.offsets) == 0)),
+        decodes=n_decodes,
+        too_short=n_decodes - n_long,
+        duplicates=n_long - kept,
+        kept=kept,
+        kept_by_memory=tuple(np.bincount(memory, minlength=len(fitted.memory_use_)).tolist()),
+        mean_length=len(rows.items) / max(kept, 1),
+        memory_use=tuple(np.asarray(fitted.memory_use_).tolist()),
+        gate_entropy=fitted.gate_entropy_,
+        memory_entropy=max(0.0, float(entropy(torch.as_tensor(fitted.memory_use_)))),
+        share_new=share_of_new(rows.items, rows.offsets, known, (originals.items, originals.offsets)),
+    )
 
 
 def _number(value: float | None) -> str:

@@ -60,6 +60,7 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
         "auto" takes CUDA where there is one, else the CPU. This and what follows but ``random_state`` and ``verbose``
         is for the default teacher; another one has its own.
     random_state : int, RandomState instance or None, default=None
+        An integer makes fits repeat, bit for bit on one CPU.
     checkpoint_dir : path-like, optional
         Where the default teacher keeps checkpoints; a fit that was interrupted goes on from there to the same result.
     verbose : bool, default=False

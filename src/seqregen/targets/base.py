@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -47,7 +46,7 @@ from ..training.gradients import with_gradients
 from ..training.run_parameters import check_run_parameters
 from .encoding import last_states_of
 from .network import NextItemNetwork
-from .onnx_export import export_onnx
+from .onnx_export import OnnxExport
 from .ranker import ROWS_AT_ONCE, Ranker, ScoreBlock
 from .stopping import hold_out, stop_rule, validation_measure
 from .task import AddedLoss, Companion, TrainingPart, TrainingTask
@@ -58,7 +57,7 @@ __all__ = ["SequentialRecommender"]
 _N_NEGATIVES = {"sampled_softmax": 4096, "gbce": 256}
 
 
-class SequentialRecommender(Ranker):
+class SequentialRecommender(OnnxExport, Ranker):
     """Base of the target models: ``fit(X, y=None)``, ``predict(X, k)``, ``rank(X, y)``, ``score(X, y)``.
 
     A subclass makes the network and may say what is trained on and what is added to the loss; everything else,
@@ -69,15 +68,15 @@ class SequentialRecommender(Ranker):
     max_length : int
         The last ``max_length`` items of a history are read.
     loss : str
-        One of :data:`seqregen.training.LOSSES`; see :class:`seqregen.training.NextItemLoss`.
+        One of ``seqregen.training.LOSSES``; see :class:`seqregen.training.NextItemLoss`.
     n_negatives : int or None
         None stands for 4,096 under "sampled_softmax", 256 under "gbce", and 1 under "bce" (published) and "bpr"; not
         used by "ce" and "in_batch".
     negative_sampling : {"auto", "uniform", "popularity", "in_batch"}
         Where negatives come from: all items alike, items as often as they stand in the rows trained on, or the
-        targets of the batch; see :mod:`seqregen.training.negatives`. "auto" is "popularity" under "sampled_softmax",
-        else "uniform". Where neither this nor ``n_negatives`` is chosen, "sampled_softmax" is "ce" for a vocabulary of
-        4,096 items or fewer: the whole sum costs no more.
+        targets of the batch; see :func:`seqregen.training.negative_sampler`. "auto" is "popularity" under
+        "sampled_softmax", else "uniform". Where neither this nor ``n_negatives`` is chosen, "sampled_softmax" is "ce"
+        for a vocabulary of 4,096 items or fewer: the whole sum costs no more.
     learning_rate, weight_decay : float
         Of Adam.
     average_decay : float
@@ -87,11 +86,12 @@ class SequentialRecommender(Ranker):
         Rows in a training batch.
     max_epochs, patience : int
         Training stops after ``patience`` epochs below the best validation NDCG@20, or of one and the same; the last
-        of the best epochs is kept.
+        of the best epochs is kept. Without validation items it stops after five epochs (``patience`` where that is
+        less) in which the loss of training fell by less than 1 %, and the epoch with the lowest is kept.
     refit : bool
         Train once more from the start, for the best number of epochs, on rows that end with their validation items.
     precision : str
-        What matrix products round to in training; one of :data:`seqregen.nn.PRECISIONS`.
+        What matrix products round to in training; one of ``seqregen.nn.PRECISIONS``.
     device : str
         "auto" takes CUDA where there is one, else the CPU.
     random_state : int, RandomState or None
@@ -205,13 +205,27 @@ class SequentialRecommender(Ranker):
             predicted from the items before it in its row; rows with fewer than two items are skipped.
             Early stopping watches ``X.validation``. Where there is none and all rows are original, each row's
             last item is held out for it; where there is none and rows were added, or no row would have two
-            items left, training stops on a plateau of its own loss.
+            items left, training stops on a plateau of its own loss (see ``patience``).
         y : ignored
             Present for scikit-learn's conventions; never read.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            A parameter or the data cannot be used; the message says which and what would do.
+        seqregen.training.TrainingDivergedError
+            The loss was not finite before any epoch was good enough to fall back on; a FloatingPointError.
+
+        Warns
+        -----
+        UserWarning
+            There is no validation item to stop on, or most rows have nothing to learn from.
+        RuntimeWarning
+            The loss was not finite in a later epoch; the best weights before it are kept.
         """
         return self._fit(X)
 
@@ -452,37 +466,6 @@ class SequentialRecommender(Ranker):
             return scores
 
         return block
-
-    def to_onnx(self, path: str | os.PathLike) -> None:
-        """Write the fitted model as one ONNX file.
-
-        The graph has one input, ``items``: int64 (n_rows, length), any number of rows of any length, as item codes.
-        Code ``c`` is ``vocabulary_[c - 1]``; zeros are skipped wherever they stand, so rows may be padded on either
-        side, and items that the vocabulary lacks are passed as 0. Its output is ``scores``, (n_rows, n_items), those
-        of :meth:`decision_function`: column ``j`` is ``vocabulary_[j]``, the history is not excluded. The metadata
-        holds ``vocabulary`` (a JSON list of the labels), ``max_length``, ``model`` and ``seqregen`` (the version).
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file, which is replaced once the new one is complete.
-
-        Raises
-        ------
-        ImportError
-            onnx or onnxscript is not installed (``pip install 'seqregen[onnx]'``), or torch is older than 2.8.
-        ValueError
-            Labels are neither strings nor numbers, or the model is larger than one file can be (2 GiB).
-        """
-        check_is_fitted(self, "network_")
-        export_onnx(
-            self.network_,
-            path,
-            max_length=self.max_length_,
-            popularity=self._popularity(),
-            vocabulary=self.vocabulary_,
-            name=type(self).__name__,
-        )
 
     @property
     def item_embeddings_(self) -> np.ndarray:

@@ -124,7 +124,7 @@ class CL4SRec(SASRec):
 
     Two views of each row are made, each by one operator that is drawn for the whole batch: crop a piece, mask
     items, or shuffle a piece. The mean state over the positions of one view is to be nearer to that of the
-    other view than to those of other rows (:func:`info_nce`); ``contrast_weight`` times this loss is added to the
+    other view than to those of other rows (InfoNCE); ``contrast_weight`` times this loss is added to the
     loss of the next items. It heeds no weights of positions. The defaults are those of DR4SR's published code but for
     the loss; :meth:`reference` gives the published setting.
 
@@ -162,7 +162,9 @@ class CL4SRec(SASRec):
     max_epochs : int, default=1000
     patience : int, default=20
         Epochs below the best validation NDCG@20 after which training stops; the last of the best epochs is kept.
-        Through so many epochs of one and the same NDCG@20 it stops, too.
+        Through so many epochs of one and the same NDCG@20 it stops, too. Without validation items it stops after five
+        epochs, or ``patience`` where that is less, in which the loss of training fell by less than 1 %, and the epoch
+        with the lowest is kept.
     refit : bool, default=False
         Train once more from the start, for the best number of epochs, on rows that end with their validation items.
     precision : {"float32", "bfloat16"}, default="float32"

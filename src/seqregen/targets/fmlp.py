@@ -216,7 +216,9 @@ class FMLP(PublishedModel):
     max_epochs : int, default=1000
     patience : int, default=20
         Epochs below the best validation NDCG@20 after which training stops; the last of the best epochs is kept.
-        Through so many epochs of one and the same NDCG@20 it stops, too.
+        Through so many epochs of one and the same NDCG@20 it stops, too. Without validation items it stops after five
+        epochs, or ``patience`` where that is less, in which the loss of training fell by less than 1 %, and the epoch
+        with the lowest is kept.
     refit : bool, default=False
         Train once more from the start, for the best number of epochs, on rows that end with their validation items.
     precision : {"float32", "bfloat16"}, default="float32"

@@ -90,7 +90,7 @@ class GNN(SASRec):
 
     Two items are joined where they stand at most ``graph_window`` positions apart in a row, by the sum of
     ``1 / distance``. Item vectors are spread over the graph and averaged over the layers (see
-    :func:`seqregen.targets.item_graph.item_graph` and :class:`seqregen.nn.GraphPropagation`); histories are read from
+    ``seqregen.targets.item_graph`` and ``seqregen.nn.GraphPropagation``); histories are read from
     the result by SASRec's encoder, states are scored against the vectors as they were before. Each row's last
     item, which nothing is predicted after, joins no items, and only the last ``max_length`` items of a history do,
     as published. The defaults are those of DR4SR's published code but for the loss; :meth:`reference` gives the
@@ -131,7 +131,9 @@ class GNN(SASRec):
     max_epochs : int, default=1000
     patience : int, default=20
         Epochs below the best validation NDCG@20 after which training stops; the last of the best epochs is kept.
-        Through so many epochs of one and the same NDCG@20 it stops, too.
+        Through so many epochs of one and the same NDCG@20 it stops, too. Without validation items it stops after five
+        epochs, or ``patience`` where that is less, in which the loss of training fell by less than 1 %, and the epoch
+        with the lowest is kept.
     refit : bool, default=False
         Train once more from the start, for the best number of epochs, on rows that end with their validation items.
     precision : {"float32", "bfloat16"}, default="float32"

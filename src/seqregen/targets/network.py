@@ -18,24 +18,62 @@ class NextItemNetwork(nn.Module, metaclass=ABCMeta):
 
     @abstractmethod
     def states(self, batch: NextItemBatch) -> Tensor:
-        """Hidden state, (n_positions, d), after each position of a batch."""
+        """Compute the hidden state after each position of a batch.
+
+        Parameters
+        ----------
+        batch : NextItemBatch
+
+        Returns
+        -------
+        Tensor of shape (n_positions, d)
+        """
 
     @abstractmethod
     def item_table(self) -> Tensor:
-        """Vectors, (n_items, d), that states are scored against; row ``c - 1`` is item code ``c``."""
+        """Give the vectors that states are scored against.
+
+        Returns
+        -------
+        Tensor of shape (n_items, d)
+            Row ``c - 1`` is that of item code ``c``.
+        """
 
     def target_states(self, batch: NextItemBatch) -> Tensor:
-        """Hidden state, (n_targets, d), that each of ``batch.targets`` is scored against: every position's."""
+        """Compute the hidden states that ``batch.targets`` are scored against: every position's.
+
+        Parameters
+        ----------
+        batch : NextItemBatch
+
+        Returns
+        -------
+        Tensor of shape (n_targets, d)
+        """
         return self.states(batch)
 
     def last_states(self, batch: NextItemBatch) -> Tensor:
-        """Hidden state, (n_rows, d), after the last position of each row."""
+        """Compute the hidden state after the last position of each row.
+
+        Parameters
+        ----------
+        batch : NextItemBatch
+
+        Returns
+        -------
+        Tensor of shape (n_rows, d)
+        """
         return self.states(batch)[batch.last]
 
     # For a graph that leaves Python
 
     def frozen(self) -> Self:
-        """A copy on the CPU, in evaluation, where what the weights alone decide may be computed once and for all."""
+        """Make a copy on the CPU, in evaluation, where what the weights alone decide may be computed once and for all.
+
+        Returns
+        -------
+        NextItemNetwork
+        """
         return copy.deepcopy(self).cpu().eval()
 
     def padded_states(self, items: Tensor) -> Tensor:

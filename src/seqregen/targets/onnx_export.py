@@ -6,12 +6,14 @@ import json
 import logging
 import os
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ..files import write_aside
@@ -19,7 +21,7 @@ from ..formats.text import as_texts
 from ..optional import require_package
 from .network import NextItemNetwork
 
-__all__ = ["OLDEST_TORCH", "export_onnx"]
+__all__ = ["OLDEST_TORCH", "OnnxExport", "export_onnx"]
 
 # 2.6 and 2.7 fix sizes that are asked to stay open, or fail; 2.8, 2.11, 2.13 and 2.15 do not.
 OLDEST_TORCH = "2.8"
@@ -56,6 +58,49 @@ class _Scoring(nn.Module):
         return torch.where((lengths == 0)[:, None], self.popularity.to(scores.dtype), scores)
 
 
+class OnnxExport:
+    """What recommenders with a network of their own have for use without Python."""
+
+    network_: NextItemNetwork
+    max_length_: int
+    vocabulary_: np.ndarray
+
+    @abstractmethod
+    def _popularity(self) -> np.ndarray:
+        """Scores of all items after an empty history."""
+
+    def to_onnx(self, path: str | os.PathLike) -> None:
+        """Write the fitted model as one ONNX file.
+
+        The graph has one input, ``items``: int64 (n_rows, length), any number of rows of any length, as item codes.
+        Code ``c`` is ``vocabulary_[c - 1]``; zeros are skipped wherever they stand, so rows may be padded on either
+        side, and items that the vocabulary lacks are passed as 0. Its output is ``scores``, (n_rows, n_items), those
+        of :meth:`decision_function`: column ``j`` is ``vocabulary_[j]``, the history is not excluded. The metadata
+        holds ``vocabulary`` (a JSON list of the labels), ``max_length``, ``model`` and ``seqregen`` (the version).
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, which is replaced once the new one is complete.
+
+        Raises
+        ------
+        ImportError
+            onnx or onnxscript is not installed (``pip install 'seqregen[onnx]'``), or torch is older than 2.8.
+        ValueError
+            Labels are neither strings nor numbers, or the model is larger than one file can be (2 GiB).
+        """
+        check_is_fitted(self, "network_")
+        export_onnx(
+            self.network_,
+            path,
+            max_length=self.max_length_,
+            popularity=self._popularity(),
+            vocabulary=self.vocabulary_,
+            name=type(self).__name__,
+        )
+
+
 def export_onnx(
     network: NextItemNetwork,
     path: str | os.PathLike,
@@ -65,7 +110,7 @@ def export_onnx(
     vocabulary: np.ndarray,
     name: str,
 ) -> None:
-    """Write a network as an ONNX file; see :meth:`seqregen.targets.SequentialRecommender.to_onnx`.
+    """Write a network as an ONNX file; see :meth:`OnnxExport.to_onnx`.
 
     Parameters
     ----------

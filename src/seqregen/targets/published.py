@@ -14,6 +14,17 @@ class PublishedModel(SequentialRecommender):
 
     @classmethod
     def reference(cls, **changes: Any) -> Self:
-        """The setting of DR4SR's published experiments: binary cross-entropy with one negative."""
+        """Make the model of DR4SR's published experiments: binary cross-entropy with one negative.
+
+        Parameters
+        ----------
+        **changes
+            Parameters that are to be otherwise.
+
+        Returns
+        -------
+        estimator
+            Not fitted.
+        """
         published: dict[str, Any] = {"loss": "bce", "n_negatives": 1}
         return cls(**(published | changes))

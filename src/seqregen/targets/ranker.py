@@ -66,6 +66,13 @@ class Ranker(BaseEstimator, metaclass=ABCMeta):
         -------
         ndarray of shape (n_original, k)
             Item labels, best first.
+
+        Raises
+        ------
+        ValueError
+            ``k`` is not between 1 and the size of the vocabulary.
+        NotFittedError
+            ``fit`` was not called.
         """
         require_flag("exclude_history", exclude_history)
         histories = self._histories(X)
@@ -96,6 +103,11 @@ class Ranker(BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         int64 ndarray of shape (n_original,)
+
+        Raises
+        ------
+        ValueError
+            There is not one target for each original row.
         """
         require_flag("exclude_history", exclude_history)
         histories = self._histories(X)

@@ -2,7 +2,7 @@
 
 from .batches import NextItemBatch, NextItemRows, TrainingRows, next_item_rows
 from .devices import resolve_device, warn_of_slow_rounding, with_network_on_cpu
-from .loop import StopRule, TrainingPlan, TrainingResult, train
+from .loop import StopRule, TrainingDivergedError, TrainingPlan, TrainingResult, train
 from .losses import LOSSES, NextItemLoss
 from .negatives import NEGATIVE_SAMPLING, negative_sampler
 from .outer import OuterPlan, OuterUpdates
@@ -16,6 +16,7 @@ __all__ = [
     "OuterPlan",
     "OuterUpdates",
     "StopRule",
+    "TrainingDivergedError",
     "TrainingPlan",
     "TrainingResult",
     "TrainingRows",

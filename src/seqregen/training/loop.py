@@ -44,7 +44,8 @@ class StopRule:
     rising : bool, default=True
         Whether larger is better.
     tolerance : float, default=0
-        Improvement that counts, as a share of the best. With 0 an equal value counts, as in the published harness.
+        Improvement that sets patience back, as a share of the last one that did. With 0 an equal value does, as in the
+        published harness. The weights kept are those of the best epoch, by however little.
     """
 
     metric: str
@@ -53,17 +54,25 @@ class StopRule:
     tolerance: float = 0.0
 
     def improves(self, value: float, best: float | None) -> bool:
-        if best is None:
-            return True
-        gain = value - best if self.rising else best - value
-        # A loss of 0 cannot fall, and all that it could fall by is no more than a share of it.
-        return gain >= self.tolerance * abs(best) and (gain > 0 or self.tolerance == 0)
+        """Whether the weights behind this value are to be kept rather than those behind the best one so far."""
+        return best is None or (value >= best if self.rising else value <= best)
 
-    def ends(self, history: list[dict[str, float]], best_epoch: int) -> bool:
-        """Whether to stop behind these records, one an epoch, of which that of ``best_epoch`` is the best."""
+    def ends(self, history: list[dict[str, float]]) -> bool:
+        """Whether to stop behind these records, one an epoch."""
         recent = {record[self.metric] for record in history[-self.patience - 1 :]}
         constant = len(history) > self.patience and len(recent) == 1
-        return constant or len(history) - 1 - best_epoch >= self.patience
+        return constant or len(history) - 1 - self._last_progress(history) >= self.patience
+
+    def _last_progress(self, history: list[dict[str, float]]) -> int:
+        """The last epoch that set patience back."""
+        last = 0
+        for epoch, record in enumerate(history):
+            reference = history[last][self.metric]
+            gain = record[self.metric] - reference if self.rising else reference - record[self.metric]
+            # A loss of 0 cannot fall, and all that it could fall by is no more than a share of it.
+            if gain >= self.tolerance * abs(reference) and (gain > 0 or self.tolerance == 0):
+                last = epoch
+        return last
 
 
 @dataclass(frozen=True)
@@ -313,7 +322,7 @@ class _Run:
             return True
         if stop is None or not history:
             return False
-        return stop.ends(history, self.result.best_epoch)
+        return stop.ends(history)
 
     def step(self) -> None:
         if self.plan.schedule is not None:

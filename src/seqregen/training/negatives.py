@@ -78,7 +78,20 @@ class DrawnNegatives(NegativeSampler):
         return SharedNegatives(self._drawn((n_negatives,), targets, random), n_negatives)
 
     def per_position(self, n_negatives: int, targets: Tensor, random: np.random.Generator) -> Tensor:
-        """Negatives of each position: int64 Tensor of shape (n_negatives, n_positions), rows of the item table."""
+        """Draw negatives for each position.
+
+        Parameters
+        ----------
+        n_negatives : int
+        targets : int64 Tensor of shape (n_positions,)
+            Rows of the item table; their device is that of the negatives.
+        random : numpy Generator
+
+        Returns
+        -------
+        int64 Tensor of shape (n_negatives, n_positions)
+            Rows of the item table.
+        """
         return self._drawn((n_negatives, len(targets)), targets, random)
 
     def _drawn(self, shape: tuple[int, ...], targets: Tensor, random: np.random.Generator) -> Tensor:

@@ -21,7 +21,7 @@ from ...parameters import draw_seed, remember_columns
 from ...process_wide import ProcessWide
 from ...ragged import row_of_position
 from ...sequences import SequenceDataset
-from ...training.loop import TrainingDivergedError
+from ...training import TrainingDivergedError
 from ..ranker import Ranker, ScoreBlock
 from .foreign_randomness import seeded_everywhere
 from .rectools_scores import FromHistories, FromSessions, RecToolsScores
