@@ -26,6 +26,7 @@ FLOORS = [
         "ragged",
         "labels",
         "pairs",
+        "times",
         "columns",
         "exchange",
         "sequences",

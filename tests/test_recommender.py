@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from seqregen import DatasetPersonalizer, Origin, SequenceDataset
 from seqregen.inputs import check_sequences
 from seqregen.labels import as_label_array, encode_labels
-from seqregen.metrics import ndcg_at_k, rank_targets_in_blocks, ranking_scorers, top_items_in_blocks
+from seqregen.metrics import UNREACHABLE, ndcg_at_k, rank_targets_in_blocks, ranking_scorers, top_items_in_blocks
 from seqregen.model_selection import LeaveLastOut, append_targets, append_validation, leave_one_out
 from seqregen.recommender import RegeneratedRecommender
 from seqregen.targets import Ensemble, SASRec
@@ -352,3 +352,11 @@ CANNOT_HOLD = {
 @pytest.mark.filterwarnings("ignore::seqregen.inputs.UnseenItemsWarning")
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
+
+
+def test_rank_can_leave_the_history_in():
+    rows = [[1, 2, 3, 4], [2, 3, 4, 5], [5, 4, 3, 1]]
+    model = RegeneratedRecommender(None, SASRec(embedding_dim=8, max_epochs=1, random_state=0)).fit(rows)
+    firsts = [row[0] for row in rows]
+    assert (model.rank(rows, firsts) == UNREACHABLE).all()
+    assert (model.rank(rows, firsts, exclude_history=False) <= 5).all()

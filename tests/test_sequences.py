@@ -546,6 +546,23 @@ def test_a_vocabulary_of_any_dtype_holds_the_same_labels(typed, same):
     assert len(SequenceDataset.concatenate([made, SequenceDataset.from_sequences([same])])) == 3
 
 
+def test_times_that_another_units_one_has_no_room_for_are_placed():
+    moment = np.datetime64("2020-01-01", "ns")
+    for never in (np.datetime64("9999-01-01", "D"), datetime(2300, 1, 1)):
+        with pytest.raises(ValueError, match=r"timestamps cannot be read at position 1: .* does not fit in the unit"):
+            SequenceDataset(np.array([1, 1]), np.array([0, 2]), ["a"], timestamps=[moment, never])
+    days = SequenceDataset(np.array([1, 1]), np.array([0, 2]), ["a"], timestamps=[moment, np.datetime64("2021", "D")])
+    assert days.timestamps.tolist()[1] == np.datetime64("2021-01-01", "ns").item()
+
+
+def test_pairs_do_not_change_with_what_they_were_made_of():
+    items = np.array([1, 1])
+    pairs = PatternPairs([0, 1], [0], items, np.array([0, 2]))
+    items[0] = 77
+    assert pairs.pattern_items.tolist() == [1, 1]
+    assert pairs.take(np.array([0])) == pairs
+
+
 def test_times_of_nanoseconds_are_seen_again():
     labels = np.array([10, 20, 30]).astype("M8[ns]")
     rows = SequenceDataset(np.array([1, 2, 3, 2, 3, 1]), np.array([0, 3, 6]), labels)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import IntEnum
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from .labels import (
 )
 from .pairs import PatternPairs
 from .ragged import row_of_position
+from .times import signed_times, times_of_objects
 
 __all__ = [
     "COLUMN_DTYPES",
@@ -36,11 +36,9 @@ __all__ = [
     "empty_share",
     "equal_columns",
     "joined_column",
-    "missing_times",
     "missing_value",
     "renumber",
     "row_numbers",
-    "signed_times",
     "take",
     "with_room_for_missing",
 ]
@@ -106,7 +104,6 @@ ROW_COLUMNS: dict[str, Any] = {
 # Columns of labels, of one kind or several.
 _LABELS = ("users", "domains")
 _NEEDED = ("items", "offsets", "vocabulary")
-_CONVERT = "; convert them first, for example with pandas.to_datetime"
 # Columns with one value an interaction.
 INTERACTION_COLUMNS = ("weights", "timestamps", "domains")
 COLUMN_DTYPES = {
@@ -168,7 +165,8 @@ def _as_column(name: str, values: Any) -> np.ndarray:
     if np.ma.is_masked(values):
         position = int(np.ma.getmaskarray(values).argmax())
         raise ValueError(f"{name} must not hold masked values; got one {_unit(name)} {position}.")
-    array, dtype = _as_found(values) if name in _LABELS else np.asarray(values), COLUMN_DTYPES.get(name)
+    array = _as_found(values) if name in _LABELS else _as_array(values)
+    dtype = COLUMN_DTYPES.get(name)
     if dtype is None and array.dtype == object:
         array = _with_none_for_missing(array)
     if name == "timestamps":
@@ -181,6 +179,14 @@ def _as_column(name: str, values: Any) -> np.ndarray:
     return _as_floats(name, array, dtype) if dtype == np.float32 else _exact_integers(name, array, dtype)
 
 
+def _as_array(values: Any) -> np.ndarray:
+    array = np.asarray(as_numpy(values))
+    if array.dtype.kind == "M" and not hasattr(values, "dtype"):
+        # A list of times, of which those of another unit may have wrapped around.
+        array = np.fromiter(values, dtype=object, count=len(array))
+    return array
+
+
 def _as_found(values: Any) -> np.ndarray:
     """Labels that need not be of one kind as an array, each as it is.
 
@@ -188,7 +194,8 @@ def _as_found(values: Any) -> np.ndarray:
     """
     array = as_numpy(values)
     if isinstance(array, np.ndarray):
-        return array
+        # Strings of numpy's own kind have a missing value that is a value to them.
+        return array.astype(object) if array.dtype.kind == "T" else array
     found = list(array)
     objects = np.fromiter(found, dtype=object, count=len(found))
     try:
@@ -345,69 +352,6 @@ def equal_columns(first: np.ndarray | None, second: np.ndarray | None) -> bool:
         return False
     # "not equal to itself" is how NaN, NaT and other missing values show.
     return bool(np.all((first == second) | ((first != first) & (second != second))))
-
-
-def times_of_objects(times: np.ndarray) -> np.ndarray:
-    """Numbers, or datetimes and dates, from an array of objects; times with a zone in UTC, None as what is missing.
-
-    Raises
-    ------
-    LabelError
-        One of them is no time, or they are of several kinds.
-    """
-    missing = is_missing(times)
-    known = times[~missing].tolist()
-    if all(isinstance(time, Integral) and not isinstance(time, (bool, np.bool_)) for time in known):
-        found = np.full(times.shape, np.iinfo(np.int64).min)
-    elif all(isinstance(time, Real) and not isinstance(time, (bool, np.bool_)) for time in known):
-        found = np.full(times.shape, np.nan)
-    else:
-        known = [
-            _as_datetime(time, place) for time, place in zip(known, np.flatnonzero(~missing).tolist(), strict=True)
-        ]
-        found = np.full(times.shape, "NaT", dtype=np.result_type(*known))
-    try:
-        found[~missing] = known
-    except OverflowError:
-        place = next(place for place in np.flatnonzero(~missing) if not -(2**63) < times[place] < 2**63)
-        raise LabelError(f"the time {times[place]} does not fit in 64 bits", int(place)) from None
-    return found
-
-
-def _as_datetime(time: Any, place: int) -> np.datetime64:
-    if hasattr(time, "to_datetime64"):
-        # pandas' own, in nanoseconds.
-        return time.to_datetime64()
-    if isinstance(time, datetime) and time.tzinfo is not None:
-        time = time.astimezone(UTC).replace(tzinfo=None)
-    if isinstance(time, (date, np.datetime64)):
-        return np.datetime64(time)
-    raise LabelError(f"times must be numbers, datetimes or durations; got {time!r}{_CONVERT}", place)
-
-
-def signed_times(times: np.ndarray) -> np.ndarray:
-    """Times in which a missing one has a place: unsigned numbers, the smallest of which is a real time, as int64.
-
-    Raises
-    ------
-    LabelError
-        They are no times, or one does not fit.
-    """
-    if times.dtype.kind not in "iufmM":
-        found = f"{times.ravel()[:1].tolist()[0]!r}" if times.size else f"dtype {times.dtype}"
-        raise LabelError(f"times must be numbers, datetimes or durations; got {found}{_CONVERT}", 0)
-    if times.dtype.kind != "u":
-        return times
-    limit = np.iinfo(np.int64).max
-    if times.size and times.max() > limit:
-        position = int(times.argmax())
-        raise LabelError(f"the time {times[position]} is larger than {limit}, the largest integer of 64 bits", position)
-    return times.astype(np.int64)
-
-
-def missing_times(times: np.ndarray) -> np.ndarray:
-    """Where times of a dataset are missing, bool of the same shape: NaT, NaN, None, or the smallest integer."""
-    return times == np.iinfo(times.dtype).min if times.dtype.kind == "i" else is_missing(times)
 
 
 def missing_value(name: str, dtype: np.dtype) -> Any:

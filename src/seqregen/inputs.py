@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import chain
@@ -23,6 +22,7 @@ from .labels import (
     require_order,
     same_vocabulary,
 )
+from .optional import foreign_base
 from .ragged import offsets_from_lengths, read_only
 from .sequences import SequenceDataset
 
@@ -247,6 +247,12 @@ def _convert(sequences: Any, name: str) -> SequenceDataset:
     converter = _foreign_converter(sequences)
     if converter is not None:
         return converter(sequences, name)
+    if hasattr(sequences, "columns") and hasattr(sequences, "__array__"):
+        # As an array, users and times would pass for items.
+        raise TypeError(
+            f"{name} is a {type(sequences).__module__}.{type(sequences).__name__}, which is no frame that is known "
+            "here; convert it to a frame of pandas, polars or pyarrow first."
+        )
     if isinstance(sequences, np.ndarray) or (hasattr(sequences, "__array__") and not _is_list_column(sequences)):
         return _from_array(as_numpy(sequences), name)
     if not isinstance(sequences, Iterable):
@@ -257,12 +263,13 @@ def _convert(sequences: Any, name: str) -> SequenceDataset:
 
 def _foreign_converter(sequences: Any) -> Any:
     """The converter of an input that belongs to a library that the user has loaded, without loading it here."""
-    package = type(sequences).__module__.partition(".")[0]
-    if package not in ("pandas", "polars", "pyarrow") or package not in sys.modules:
+    base = foreign_base(sequences)
+    package = "" if base is None else base.__module__.partition(".")[0]
+    if base is None or package == "numpy":
         return None
     from . import formats
 
-    kind = type(sequences).__name__
+    kind = base.__name__
     if kind in ("DataFrame", "LazyFrame", "Table", "RecordBatch"):
         return formats.convert_table
     if hasattr(getattr(sequences, "dtype", None), "pyarrow_dtype"):

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .optional import foreign_base
+
 __all__ = [
     "LabelError",
     "as_label_array",
@@ -151,19 +153,30 @@ def as_numpy(values: Any) -> Any:
         return np.asarray(values)
     if isinstance(values, np.ndarray) or not hasattr(values, "__array__"):
         return values
-    if _is_nullable_integer(values) and values.isna().any():
-        # numpy would make floats of the others.
-        return values.to_numpy(dtype=object)
+    integers = _integers_with_missing(values)
+    if integers is not None:
+        # numpy would make floats of them.
+        return integers
     if hasattr(values, "detach"):
         # numpy cannot read a tensor of a GPU, nor one that asks for gradients.
         values = values.detach().cpu()
     return np.asarray(values)
 
 
-def _is_nullable_integer(values: Any) -> bool:
-    """Whether values are pandas' integers that may be missing."""
-    dtype = getattr(values, "dtype", None)
-    return hasattr(values, "isna") and not isinstance(dtype, np.dtype) and getattr(dtype, "kind", None) in ("i", "u")
+def _integers_with_missing(values: Any) -> np.ndarray | None:
+    """Integers of pandas, polars or pyarrow, some of which are missing, as objects; None where they are no such."""
+    base = foreign_base(values)
+    package = "" if base is None else base.__module__.partition(".")[0]
+    dtype: Any = getattr(values, "dtype", None)
+    if package == "pandas" and hasattr(values, "isna") and not isinstance(dtype, np.dtype):
+        of_categories = getattr(getattr(dtype, "categories", None), "dtype", None)
+        kind = getattr(of_categories or dtype, "kind", None)
+        return values.astype(object).to_numpy() if kind in ("i", "u") and values.isna().any() else None
+    if package == "polars" and hasattr(dtype, "is_integer") and dtype.is_integer() and values.null_count():
+        return _object_array(values.to_list())
+    if package == "pyarrow" and str(getattr(values, "type", "")).startswith(("int", "uint")) and values.null_count:
+        return _object_array(values.to_pylist())
+    return None
 
 
 def _unmasked(labels: np.ma.MaskedArray) -> np.ndarray:

@@ -1,10 +1,19 @@
-"""Packages that are not needed by most: what to install where one is missing."""
+"""Packages that are not needed by most: what to install where one is missing, and what is theirs."""
 
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
-__all__ = ["require_package"]
+__all__ = ["foreign_base", "require_package"]
+
+_HOLD_COLUMNS = ("pandas", "polars", "pyarrow", "numpy")
+
+
+def foreign_base(value: Any) -> type | None:
+    """The class of pandas, polars, pyarrow or numpy that a value is of, by itself or as a subclass; None for others."""
+    bases = type(value).__mro__
+    return next((base for base in bases if base.__module__.partition(".")[0] in _HOLD_COLUMNS), None)
 
 
 def require_package(package: str, user: str, extra: str, advice: str = "") -> None:

@@ -37,8 +37,10 @@ class PatternPairs:
     pattern_offsets: np.ndarray
 
     def __post_init__(self) -> None:
-        for name, column in vars(self).items():
-            object.__setattr__(self, name, read_only(column))
+        for name, given in vars(self).items():
+            column = np.asarray(given, dtype=np.int64)
+            # Whoever gave an array that can be written may go on writing to it.
+            object.__setattr__(self, name, read_only(column.copy() if column.flags.writeable else column))
 
     def __setstate__(self, state: dict[str, np.ndarray]) -> None:
         # An unpickled array may be written to.
@@ -90,7 +92,8 @@ class PatternPairs:
     def take(self, rows: np.ndarray) -> PatternPairs:
         """The pairs of the given rows, in their order."""
         positions, offsets = take_positions(self.offsets[rows], np.diff(self.offsets)[rows])
-        return PatternPairs(offsets, self.patterns[positions], self.pattern_items, self.pattern_offsets)
+        patterns = read_only(self.patterns[positions])
+        return PatternPairs(read_only(offsets), patterns, self.pattern_items, self.pattern_offsets)
 
     def extend(self, n_rows: int) -> PatternPairs:
         """The same pairs with rows that have none added behind, up to ``n_rows`` rows in all."""
@@ -118,7 +121,7 @@ class PatternPairs:
         first = parts[0]
         if all(part.has_table_of(first) for part in parts):
             patterns = np.concatenate([part.patterns for part in parts])
-            return cls(offsets, patterns, first.pattern_items, first.pattern_offsets)
+            return cls(read_only(offsets), read_only(patterns), first.pattern_items, first.pattern_offsets)
         shifts = offsets_from_lengths(np.array([part.n_patterns for part in parts]))
         patterns = np.concatenate([part.patterns + shift for part, shift in zip(parts, shifts, strict=False)])
         pattern_items = np.concatenate([part.pattern_items for part in parts])

@@ -270,10 +270,12 @@ class Server:
 
 def test_a_failing_network_is_tried_again(published, monkeypatch, tmp_path):
     published()
-    server = Server(URLError("unreachable"), TimeoutError("slow"), HTTPError("url", 503, "busy", {}, io.BytesIO()))
+    passing = [URLError("unreachable"), TimeoutError("slow"), OSError(113, "No route to host")]
+    passing += [HTTPError("url", code, "busy", {}, io.BytesIO()) for code in (503, 429)]
+    server = Server(*passing)
     monkeypatch.setattr(datasets.fetchers, "urlopen", server)
-    assert fetch_amazon(data_home=tmp_path / "home", delay=0).to_lists() == ROWS
-    assert server.calls == 4
+    assert fetch_amazon(data_home=tmp_path / "home", n_retries=5, delay=0).to_lists() == ROWS
+    assert server.calls == 6
 
 
 @pytest.mark.parametrize(
@@ -288,6 +290,28 @@ def test_a_failed_download_says_where_the_file_belongs(published, monkeypatch, t
         fetch_amazon(data_home=tmp_path / "home", n_retries=2, delay=0)
     assert server.calls == calls
     assert os.listdir(tmp_path / "home") == []
+
+
+def test_folders_that_may_not_be_searched_or_written(published, monkeypatch, tmp_path):
+    published()
+
+    def refuse(path, *rest, **more):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        # As without the right to search a folder; whoever is root has it everywhere.
+        patched.setattr(Path, "exists", refuse)
+        patched.setattr(Path, "is_dir", refuse)
+        with pytest.raises(FileNotFoundError, match=r"there is no file 'typo\.txt'; tried"):
+            load_sequences("typo.txt")
+        with pytest.raises(PermissionError, match="may not be searched; name another by data_home"):
+            fetch_amazon(data_home=tmp_path / "home")
+    server = Server()
+    monkeypatch.setattr(datasets.fetchers, "urlopen", server)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.X_OK)
+    with pytest.raises(PermissionError, match="may not be written; name another by data_home"):
+        fetch_amazon(data_home=tmp_path / "home")
+    assert server.calls == 0
 
 
 def test_a_home_that_is_a_file(tmp_path):

@@ -63,7 +63,8 @@ def test_without_times_the_order_of_the_frame_counts(make):
 )
 def test_a_column_of_times_that_is_called_otherwise_is_not_passed_by_in_silence(make, column, times):
     frame = make({"user": [1, 1], "item": ["b", "a"], column: times})
-    with pytest.warns(UserWarning, match=f"the frame has no column 'time', .* time='{column}'\\) sorts by them"):
+    message = f"the frame has no column 'time', .* time='{column}' .*--time {column}\\) sorts by them"
+    with pytest.warns(UserWarning, match=message):
         assert from_frame(frame).to_lists() == [["b", "a"]]
     assert from_frame(frame, time=column).to_lists() == [["a", "b"]]
     # Warnings are errors here.
@@ -576,3 +577,55 @@ def test_parquet_that_another_program_wrote_anew_is_no_original(library, tmp_pat
 def test_a_column_of_lists_whose_first_row_is_null_is_still_one():
     with pytest.raises(ValueError, match="row 0"):
         check_sequences(pd.DataFrame({"x": [None, [1, 2]]}))
+
+
+class Frame(pd.DataFrame):
+    """As geopandas' is one."""
+
+
+class Table(pl.DataFrame):
+    pass
+
+
+@pytest.mark.parametrize("kind", [Frame, Table])
+def test_a_frame_of_a_derived_kind_is_a_frame(kind):
+    columns = {"user": [1, 1, 2], "item": [10, 11, 10], "time": [3, 2, 1]}
+    assert check_sequences(kind(columns)).to_lists() == [[11, 10], [10]]
+    assert from_frame(kind(columns)).users.tolist() == [1, 2]
+
+
+def test_a_frame_of_another_library_is_refused():
+    class Foreign:
+        columns = ("user", "item")
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array([[1, 10]])
+
+    with pytest.raises(TypeError, match=r"X is a .*Foreign, which is no frame that is known here; convert it"):
+        check_sequences(Foreign())
+
+
+@over_libraries
+def test_lists_in_the_column_item_are_sequences(make):
+    data = check_sequences(make({"user": ["u", "v"], "item": [[3, 4], [5]]}))
+    assert data.to_lists() == [[3, 4], [5]]
+    assert data.users.tolist() == ["u", "v"]
+    with pytest.raises(ValueError, match=r"2 columns of lists \('item', 'time'\)\. Keep one of them alone"):
+        check_sequences(make({"user": ["u", "v"], "item": [[3, 4], [5]], "time": [[1, 2], [3]]}))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([2**53 + 1, None]),
+        pa.array([2**53 + 1, None]),
+        pa.chunked_array([[2**53 + 1], [None]]),
+        pd.Series([2**53 + 1, None], dtype="Int64"),
+        pd.Series([2**53 + 1, None], dtype="category"),
+        pd.Series([2**53 + 1, None], dtype=pd.ArrowDtype(pa.int64())),
+    ],
+)
+def test_integers_some_of_which_are_missing_keep_their_digits(column):
+    data = SequenceDataset.from_sequences([["a"], ["b"]])
+    assert data.replace(users=column).users.tolist() == [2**53 + 1, None]
+    assert data.replace(timestamps=column).timestamps.tolist() == [2**53 + 1, -(2**63)]

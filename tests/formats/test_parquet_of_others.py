@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqregen import SequenceDataset
+from seqregen import Origin, SequenceDataset
 from seqregen.formats import read_parquet
 
 
@@ -61,3 +61,35 @@ def test_a_null_in_place_of_a_list_is_placed(data, tmp_path, name):
     pq.write_table(table.set_column(place, name, nulls), path)
     with pytest.raises(ValueError, match=rf"do not fit together: row 2 of the column '{name}' is null, not a list"):
         read_parquet(path)
+
+
+def test_rows_that_another_program_ordered_anew_are_noticed(tmp_path):
+    data = SequenceDataset.from_sequences([["tea", "milk"], ["salt"], ["milk", "tea"]])
+    data = data.append(np.array([1, 2]), np.array([0, 2]), Origin.REGENERATED, source=np.array([0]))
+    path = tmp_path / "data.parquet"
+    data.to_parquet(path)
+    table = pq.read_table(path)
+    # The same rows, compressed otherwise: nothing has changed.
+    pq.write_table(table, path, compression="none")
+    assert read_parquet(path) == data
+    for changed in (table.take([2, 1, 0, 3]), table.drop_columns(["source"])):
+        pq.write_table(changed, path)
+        with pytest.raises(ValueError, match=r"data\.parquet' .* another program .* or with its rows in another order"):
+            read_parquet(path)
+
+
+def test_lists_are_read_under_the_names_that_are_given(tmp_path):
+    path = tmp_path / "lists.parquet"
+    pq.write_table(pa.table({"uid": ["u", "v"], "skus": [[3, 4], [5]], "times": [[1, 2], [3]]}), path)
+    for names in ({"user": "uid", "item": "skus"}, {"item": "skus"}):
+        data = read_parquet(path, **names)
+        assert data.to_lists() == [[3, 4], [5]]
+        assert (data.users is None) == ("user" not in names)
+    with pytest.raises(ValueError, match=r"2 columns of lists .* Name the columns with .*read_parquet\(path, item="):
+        read_parquet(path)
+    with pytest.raises(ValueError, match="users beside them; times, as in 'times', are not"):
+        read_parquet(path, item="skus", time="times")
+    with pytest.raises(ValueError, match="has no column 'nobody'; its columns are"):
+        read_parquet(path, item="skus", user="nobody")
+    pq.write_table(pa.table({"uid": ["u", "v"], "items": [[3, 4], [5]]}), path)
+    assert read_parquet(path, user="uid").users.tolist() == ["u", "v"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import errno
 import os
 
@@ -202,6 +203,24 @@ def test_labels_that_would_not_come_back_are_refused(tmp_path, label):
     with pytest.raises(ValueError, match=r"the item .* cannot be written as text"):
         write_text(SequenceDataset.from_sequences([[label]]), tmp_path / "data.txt")
     assert os.listdir(tmp_path) == []
+
+
+class Color(str, enum.Enum):  # noqa: UP042 - a StrEnum is written as its value anyway
+    RED = "red"
+    BLUE = "blue"
+
+
+class Thing:
+    def __str__(self):
+        return "thing"
+
+
+def test_labels_are_written_as_what_they_are_or_not_at_all(tmp_path):
+    path = tmp_path / "data.txt"
+    write_text(SequenceDataset.from_sequences([[Color.RED, Color.BLUE]]), path)
+    assert read_text(path).to_lists() == [["red", "blue"]]
+    with pytest.raises(ValueError, match=r"the item <.*Thing.*> and another, .*, would both be written 'thing'"):
+        write_text(SequenceDataset.from_sequences([[Thing(), Thing()]]), path)
 
 
 def test_broken_unicode_is_refused_and_leaves_nothing_behind(tmp_path):

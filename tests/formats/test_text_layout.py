@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import os
 
 import numpy as np
@@ -42,18 +44,39 @@ def test_a_blank_line_of_an_old_mac_is_numbered(write):
 
 
 @pytest.mark.parametrize(
-    ("content", "line"),
+    ("content", "message"),
     [
-        ("1 2 3\n4 5\n".encode("utf-16-le"), 1),
-        ("1 2 3\n4 5\n".encode("utf-16-be"), 1),
-        ("1 2 3\r\n4 5\r\n".encode("utf-16"), 1),
-        (b"1 2\n3 4\x005 6\n", 2),
+        ("1 2 3\n4 5\n".encode("utf-16-le"), r"line 1: there is a NUL byte.* Is this UTF-16\? Save it as UTF-8"),
+        ("1 2 3\n4 5\n".encode("utf-16-be"), r"line 1: there is a NUL byte.* Is this UTF-16\? Save it as UTF-8"),
+        ("1 2 3\r\n4 5\r\n".encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        (b"1 2\n3 4\x005 6\n", r"line 2: there is a NUL byte.* Is this a binary file\?"),
+        (gzip.compress(b"1 2 3"), "is compressed by gzip; unpack it"),
+        (bz2.compress(b"1 2 3"), "is compressed by bzip2; unpack it"),
+        (b"ARROW1\0\0", "is an Arrow .* file"),
     ],
 )
-def test_nul_bytes_are_refused(write, content, line):
-    message = rf"data\.txt', line {line}: there is a NUL byte.* Is this UTF-16\? Save it as UTF-8"
-    with pytest.raises(ValueError, match=message):
+def test_what_is_no_text_is_refused(write, content, message):
+    with pytest.raises(ValueError, match=rf"data\.txt'.*{message}"):
         read_text(write(content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "user_id,item_id,time\n1,10,2020-01-01 10:00:00\n2,10,2020-01-01 09:00:00\n",
+        "1,10,2020-01-01 10:00:00\n2,10,2020-01-01 09:00:00\n",
+        "user;title\n1;Star Wars\n2;Alien 3\n",
+        "1::10::Home & Garden\n2::11::Home & Garden\n",
+    ],
+)
+def test_a_table_with_spaces_in_a_field_is_no_list_of_items(write, content):
+    with pytest.raises(ValueError, match=r"looks like a table with '(,|;|::)' between its columns"):
+        read_text(write(content))
+
+
+@pytest.mark.parametrize("content", ["Smith,John tea milk\nDoe,Jane tea\n", "a,b,c tea milk\nb tea\n", "a,b,c tea\n"])
+def test_users_with_commas_are_read(write, content):
+    assert read_text(write(content)).vocabulary.tolist()[-1] == "tea"
 
 
 # Tables

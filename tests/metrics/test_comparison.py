@@ -173,3 +173,8 @@ def test_ties_of_small_samples_count_on_both_sides(better, worse, metric):
 def test_the_level_is_shown_as_it_is():
     for level, shown in ((0.95, "(95% interval"), (0.995, "(99.5% interval"), (0.999, "(99.9% interval")):
         assert shown in str(paired_bootstrap([1, 2], [2, 2], confidence=level, n_resamples=10))
+
+
+def test_the_p_value_is_of_students_law_where_seeds_are_few():
+    found = paired_bootstrap([1] * 50, [2] * 50, "recall", 1, seed_deviation=0.5, seed_freedom=3, n_resamples=10)
+    assert found.p_value == pytest.approx(2 * t(3).sf(1 / (0.5 * np.sqrt(2))))

@@ -6,9 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from seqregen import Origin, SequenceDataset
 from seqregen.personalization import plot_weights, summarize_weights
+from seqregen.personalization.applying import position_weights
+from seqregen.personalization.weighting import WeightingNetwork
+from seqregen.targets import SASRec
 
 
 @pytest.fixture
@@ -95,3 +99,30 @@ def test_the_picture_shows_targets_and_nothing_else(weighted):
     other = ax.figure.subplots()
     assert plot_weights(weighted.replace(weights=ones), ax=other) is other
     matplotlib.pyplot.close("all")
+
+
+@pytest.mark.parametrize("leaning", [0.5, 1.0, 3.0])
+def test_expected_weights_are_the_mean_over_the_noise(leaning):
+    network = WeightingNetwork(4, 8, "state", temperature=1.0, floor=0.1)
+    means = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            network.contract.weight.zero_()
+            network.contract.bias.copy_(torch.tensor([sign * leaning, 0.0]))
+        means.append(network.expected(torch.zeros(1, 4)).item())
+    # The mean of sigmoid(z + L) for a logistic L, in closed form.
+    odds = np.exp(leaning)
+    assert means[0] == pytest.approx(odds * (odds - 1 - leaning) / (odds - 1) ** 2, abs=2e-3)
+    assert sum(means) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("bias", [1000.0, -1000.0])
+def test_weights_never_become_0_or_1(bias):
+    data = SequenceDataset.from_sequences([[1, 2, 3, 4], [2, 3, 4], [5, 4, 3]])
+    model = SASRec(embedding_dim=8, max_epochs=1, random_state=0).fit(data)
+    weighting = WeightingNetwork(8, 4, "state", 1.0, 0.1, noise=False).eval()
+    with torch.no_grad():
+        weighting.contract.bias.copy_(torch.tensor([bias, 0.0]))
+    weights = np.delete(position_weights(model.network_, weighting, data, 50), data.offsets[:-1])
+    assert (weights > 0).all()
+    assert (weights < 1).all()

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from seqregen import Origin, PatternMiner
+from seqregen import DatasetPersonalizer, Origin, PatternMiner
+from seqregen.datasets import make_sequences
 from seqregen.nn import RandomMasks, use_masks
 from seqregen.nn.embedding import accumulating_gradients, is_accumulating
 from seqregen.personalization import dev_rows, training
 from seqregen.personalization.training import Personalization, _Join
 from seqregen.targets import FMLP, SASRec, base
+from seqregen.targets.cl4srec import CL4SRec, ContrastiveTerm
 from seqregen.training import OuterPlan, OuterUpdates, TrainingPlan, next_item_rows
 
 CPU = torch.device("cpu")
@@ -438,3 +440,30 @@ def test_held_out_items_work_for_prefixes(tiny, mined, sizes):
     fitted = tiny(model, dev="held_out_items", held_out_share=0.25).fit(mined)
     assert fitted.n_updates_ > 0
     assert fitted.weights_by_origin_["original"].deviation > 0
+
+
+def test_patterns_of_one_staying_row_go_with_the_dev_row():
+    mined = PatternMiner(min_support=1, random_state=0).fit_transform([["x", "y"], ["x", "y"], ["p", "q"]])
+    seen = 0
+    for seed in range(10):
+        rows, dev = dev_rows.keep_for_dev(mined, "held_out", 1 / 3, seed)
+        if dev.to_lists() == [["x", "y"]]:
+            seen += 1
+            assert rows[rows.origin == Origin.MINED].to_lists() == [["p", "q"]]
+    assert seen
+
+
+@pytest.mark.filterwarnings("ignore:CL4SRec has no validation item:UserWarning")
+def test_dev_losses_add_views_of_dev_rows(monkeypatch):
+    sizes, original = set(), ContrastiveTerm.__call__
+
+    def noted(self, *args):
+        sizes.add(len(self.rows))
+        return original(self, *args)
+
+    monkeypatch.setattr(ContrastiveTerm, "__call__", noted)
+    mined = PatternMiner(window=3, random_state=0).fit_transform(make_sequences(40, 20, random_state=1))
+    model = CL4SRec(embedding_dim=8, n_layers=1, hidden_dim=8, max_epochs=2, batch_size=16, random_state=0)
+    DatasetPersonalizer(model, dev="original", update_every=2, warmup_epochs=0).fit(mined)
+    # Those that are trained on, and the original ones.
+    assert len(sizes) == 2

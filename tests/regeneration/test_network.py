@@ -257,3 +257,12 @@ def test_dropout_draws_from_the_masks_of_training():
         network.n_forward.zero_()
         losses.append(network.loss(batch, np.random.default_rng(0)).item())
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_dropout_falls_on_embeddings():
+    network = make_network(0, dropout=0.5).train()
+    use_masks(network, RandomMasks(0, CPU))
+    tokens = torch.arange(5)
+    whole = (network.tokens.weight[tokens] + network.positions.weight[tokens]).detach()
+    shares = (network.embed(tokens, tokens).detach() / whole).round(decimals=3)
+    assert set(shares.unique().tolist()) == {0.0, 2.0}

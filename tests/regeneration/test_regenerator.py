@@ -20,7 +20,7 @@ from seqregen.model_selection import hold_out_last, leave_one_out
 from seqregen.pairs import PatternPairs
 from seqregen.regeneration import RegenerationReport, regenerator
 from seqregen.regeneration.decoding import DecodingSettings
-from seqregen.regeneration.pretraining import pretraining_rows
+from seqregen.regeneration.pretraining import pretrained_vectors, pretraining_rows
 from seqregen.regeneration.schedules import schedule_of
 from seqregen.training import TrainingPlan
 
@@ -651,3 +651,19 @@ def test_a_regenerator_of_a_device_that_is_absent_transforms(tiny, mined):
     fitted = tiny().fit(mined)
     expected = fitted.transform(mined)
     assert fitted.set_params(device="cuda:99").transform(mined) == expected
+
+
+def test_adam_is_the_published_one(monkeypatch, tiny):
+    plans, original = [], regenerator.train
+    monkeypatch.setattr(regenerator, "train", lambda *args, **rest: plans.append(args[3]) or original(*args, **rest))
+    tiny(max_epochs=1, item_embeddings=None).fit([[1, 2, 3], [1, 2], [2, 3]])
+    (plan,) = plans
+    assert (plan.betas, plan.epsilon, plan.learning_rate) == ((0.9, 0.98), 1e-9, 1e-3)
+
+
+def test_the_seed_decides_pretrained_vectors():
+    settings = {"loss": "bce", "embedding_dim": 8, "n_heads": 2, "max_epochs": 1, "device": "cpu"}
+    data = SequenceDataset.from_sequences([[1, 2, 3], [1, 2], [2, 3]])
+    first, again, other = (pretrained_vectors(data, seed=seed, **settings) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from seqregen import SequenceDataset
+from seqregen.nn import RandomMasks, use_masks
 from seqregen.targets import SASRec
 from seqregen.targets.sasrec import SASRecNetwork
 from seqregen.training import NextItemLoss, next_item_rows
@@ -151,3 +152,17 @@ def test_the_reference_is_the_published_setting(changes):
     assert (model.loss, model.n_negatives, model.batch_size, model.patience) == ("bce", 1, 256, 20)
     assert (model.learning_rate, model.weight_decay, model.max_epochs) == (1e-3, 0.0, 1000)
     assert model.embedding_dim == changes.get("embedding_dim", 64)
+
+
+def test_dropout_falls_on_what_goes_into_the_layers():
+    network = SASRecNetwork(9, 4, 1, 2, 8, 0.5, 6).double().train()
+    rows = SequenceDataset.from_sequences([[1, 2, 3], [4]], vocabulary=range(1, 10))
+    (batch,) = history_batches(rows, 6, 2, CPU)
+    drawn = []
+    network.dropout.register_forward_hook(lambda module, inputs, output: drawn.append((inputs[0], output)))
+    use_masks(network, RandomMasks(0, CPU))
+    network.states(batch)
+    network.last_states(batch)
+    assert len(drawn) == 2
+    for vectors, dropped in drawn:
+        assert set((dropped / vectors).unique().tolist()) == {0.0, 2.0}

@@ -354,3 +354,19 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
     CheckpointFile(tmp_path, "line", "run").save({"network": Interrupt()})
     with pytest.raises(ValueError, match="cannot be read"):
         run(tmp_path)
+
+
+def test_every_epoch_draws_anew():
+    orders, draws = [], []
+
+    def batches(random):
+        orders.append(tuple(random.permutation(20)))
+        return [None]
+
+    def loss(batch, random):
+        draws.append(random.random())
+        return network.x * 1.0
+
+    network = Scripted()
+    train(network, batches, loss, TrainingPlan(max_epochs=3), seed=0, device=CPU)
+    assert len(set(orders)) == len(set(draws)) == 3

@@ -96,3 +96,9 @@ def test_of_a_large_batch_some_targets_are_the_negatives():
     few = targets[:20]
     assert sampler.shared(1, few, np.random.default_rng(0)).items is few
     assert sampler.shared(1, targets[:20], np.random.default_rng(0)).n_draws == 19
+
+
+def test_popularity_counts_all_targets_of_what_is_read():
+    data = SequenceDataset.from_sequences([["a", "b", "c", "d"]])
+    sampler = negative_sampler("popularity", data, max_length=2)
+    assert data.vocabulary[sampler.items - 1].tolist() == ["b", "c", "d"]

@@ -146,7 +146,10 @@ def load_rows(options: Namespace, console: Console) -> SequenceDataset:
         found = find_file(path)
         rows = read_parquet(found, **columns) if columns else load_sequences(found)
     except LayoutError as error:
-        raise CommandError(f"{error.found} Name its columns with --user, --item and --time.") from error
+        advice = (
+            "Name its columns with --user, --item and --time." if error.nameable else "Name that of the items: --item."
+        )
+        raise CommandError(f"{error.found} {advice}") from error
     if rows.n_interactions == 0:
         raise CommandError(f"{path!r} holds {len(rows)} rows and not one item.")
     console.log(f"read {found}: {rows!r}")
@@ -223,8 +226,8 @@ def _labels_to_column(vocabulary: np.ndarray) -> Any:
 
 def lost_in_text(rows: SequenceDataset) -> list[str]:
     """What a dataset has and a text of its rows does not hold, in words."""
-    from ..columns import missing_times
     from ..formats.text import loses_users, times_as_numbers
+    from ..times import missing_times
 
     times = rows.timestamps
     keeps_times = times is None or missing_times(times).all() or times_as_numbers(rows) is not None

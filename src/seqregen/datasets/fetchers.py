@@ -11,7 +11,6 @@ from http.client import HTTPException
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from ..files import write_aside
@@ -198,6 +197,8 @@ def _fetch(
     _check_tries(n_retries, delay)
     remote = FILES[name]
     path = get_data_home(data_home) / name
+    if not _may_be_searched(path.parent):
+        raise PermissionError(f"the folder {str(path.parent)!r} may not be searched; name another by data_home.")
     if path.is_file():
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest != remote.sha256:
@@ -212,6 +213,13 @@ def _fetch(
     return read_text(path, first_domain=remote.first_domain)
 
 
+def _may_be_searched(folder: Path) -> bool:
+    try:
+        return not folder.is_dir() or os.access(folder, os.X_OK)
+    except PermissionError:
+        return False
+
+
 def _check_tries(n_retries: Any, delay: Any) -> None:
     if isinstance(n_retries, bool) or not isinstance(n_retries, Integral) or n_retries < 0:
         raise ValueError(f"n_retries must be an integer >= 0; got {n_retries!r}.")
@@ -223,13 +231,17 @@ def _download(remote: RemoteFile, path: Path, n_retries: int, delay: float) -> N
     if path.parent.exists() and not path.parent.is_dir():
         raise NotADirectoryError(f"data_home {str(path.parent)!r} is a file; give a folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"the folder {str(path.parent)!r} may not be written; name another by data_home.")
     for tries_left in reversed(range(n_retries + 1)):
         try:
             content = _read_url(remote.url)
             break
-        except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
-            # A refusal of the server (404) stays one; everything else may pass.
-            if tries_left == 0 or getattr(error, "code", 500) < 500:
+        except (OSError, HTTPException) as error:
+            # A refusal of the server (404) stays one; everything else may pass, as too many requests do.
+            code = getattr(error, "code", None)
+            is_final = isinstance(code, int) and code < 500 and code not in (408, 429)
+            if tries_left == 0 or is_final:
                 raise OSError(f"{remote.url} could not be downloaded ({error}); put the file at {path}.") from error
             time.sleep(delay)
     digest = hashlib.sha256(content).hexdigest()

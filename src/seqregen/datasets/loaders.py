@@ -82,14 +82,22 @@ def find_file(path: str | os.PathLike) -> Path:
         raise FileNotFoundError("there is no file '': the name is empty; give the name of a text or Parquet file.")
     tried = []
     for place in _places(given):
-        if place.exists() and not place.is_dir():
+        if _is_there(place) and not place.is_dir():
             return _require_seekable(place)
         tried.append(place)
     for place in tried:
-        if place.is_dir():
+        if _is_there(place) and place.is_dir():
             raise IsADirectoryError(f"{str(place)!r} is a directory; give one text or Parquet file.")
     advice = f" {FILES[given.name].fetcher} downloads it." if given.name in FILES else ""
     raise FileNotFoundError(f"there is no file {shown!r}; tried {', '.join(map(str, tried))}.{advice}")
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        return place.exists()
+    except PermissionError:
+        # Within a folder that may not be searched.
+        return False
 
 
 def _places(given: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Long frames, one interaction a row, in and out."""
+"""Frames: long ones, one interaction a row, in and out; and those with a column of lists."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from ..callers import stacklevel_of_caller
-from ..columns import missing_times
 from ..labels import LabelError, blocks
-from ..optional import require_package
+from ..optional import foreign_base, require_package
 from ..ragged import offsets_from_lengths, position_in_row, read_only, row_of_position
 from ..sequences import Origin, SequenceDataset
+from ..times import missing_times
 from .columns import encode_column, label_column, package_of, time_column, value_column
 from .lists import convert_arrow_lists, is_list_type
 from .polars_columns import polars_series
 
-__all__ = ["LayoutError", "convert_table", "from_frame", "to_frame"]
+__all__ = ["LayoutError", "convert_lists", "convert_table", "from_frame", "list_columns", "to_frame"]
 
 # What is read beside users, items and times.
 _CARRIED = ("weight", "domain", "row", "position")
@@ -28,11 +28,14 @@ _TIMES = {"time", "times", "timestamp", "timestamps", "datetime", "date", "unix_
 
 
 class LayoutError(ValueError):
-    """A table that holds neither interactions nor lists; ``found`` says what it holds, without advice."""
+    """A table that holds neither interactions nor one column of lists.
 
-    def __init__(self, found: str, advice: str) -> None:
+    ``found`` says what it holds, without advice; ``nameable``, whether columns of interactions may have other names.
+    """
+
+    def __init__(self, found: str, advice: str, nameable: bool = True) -> None:
         super().__init__(f"{found} {advice}")
-        self.found = found
+        self.found, self.nameable = found, nameable
 
 
 def from_frame(
@@ -131,7 +134,8 @@ def _warn_of_times(frame: Any, names: list, name: str) -> None:
         if str(column).lower() in _TIMES or kind.startswith(("date", "timestamp")):
             warnings.warn(
                 f"{name} has no column 'time', so the order of its rows counts. Its column {column!r} seems to hold "
-                f"times: from_frame(..., time={column!r}) sorts by them, and time=None keeps the order.",
+                f"times: time={column!r} (on the command line --time {column}) sorts by them, and time=None keeps "
+                "the order.",
                 UserWarning,
                 stacklevel=stacklevel_of_caller(),
             )
@@ -165,11 +169,12 @@ def _column_values(frame: Any, name: str) -> np.ndarray:
 
 
 def _open_frame(frame: Any) -> tuple[Any, list]:
-    kind = type(frame).__name__
+    base = foreign_base(frame)
+    kind = "" if base is None else base.__name__
     if kind == "LazyFrame":
         frame = frame.collect()
-    elif package_of(frame) not in ("pandas", "polars", "pyarrow") or kind not in ("DataFrame", "Table", "RecordBatch"):
-        raise TypeError(f"expected a pandas, polars or pyarrow frame of interactions; got {kind}.")
+    elif kind not in ("DataFrame", "Table", "RecordBatch"):
+        raise TypeError(f"expected a pandas, polars or pyarrow frame of interactions; got {type(frame).__name__}.")
     names = frame.schema.names if package_of(frame) == "pyarrow" else list(frame.columns)
     twice = [name for name in names if names.count(name) > 1]
     if twice:
@@ -266,9 +271,9 @@ def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
         A value is missing, or of another kind than the rest; the message names the column and the row.
     """
     frame, names = _open_frame(frame)
-    if "user" in names and "item" in names:
+    lists = list_columns(frame, names)
+    if "user" in names and "item" in names and "item" not in lists:
         return from_frame(frame, name=name)
-    lists = _list_columns(frame, names)
     written = "items" in lists and {"origin", "source"} <= set(names)
     if written and np.isin(_column_values(frame, "origin"), (Origin.MINED, Origin.REGENERATED)).any():
         raise ValueError(
@@ -277,22 +282,34 @@ def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
             "to_parquet."
         )
     if len(lists) == 1:
-        dataset = _convert_list_column(frame[lists[0]], name)
-        column = next((column for column in ("user", "users") if column in names and column not in lists), None)
-        if column is None:
-            return dataset
-        labels, codes = _read(name, frame, "user", column, encode_column)
-        return dataset.replace(users=labels[codes - 1])
+        user = next((other for other in ("user", "users") if other in names and other not in lists), None)
+        return convert_lists(frame, lists[0], user, name)
     found = f"{len(lists)} columns of lists ({', '.join(map(repr, lists))})" if lists else "no column of lists"
+    advice = (
+        "Keep one of them alone, that of the items, in order, and the users beside it."
+        if lists
+        else "Name the columns with SequenceDataset.from_frame(frame, user=..., item=..., time=...), or pass "
+        "frame.to_numpy() if each row lists the items of one sequence."
+    )
     raise LayoutError(
         f"{name} is a frame with the columns {', '.join(map(repr, names))}: expected interactions with the columns "
         f"'user', 'item' and (optional) 'time', or exactly one column of lists; found {found}.",
-        "Name the columns with SequenceDataset.from_frame(frame, user=..., item=..., time=...), or pass "
-        "frame.to_numpy() if each row lists the items of one sequence.",
+        advice,
+        nameable=not lists,
     )
 
 
-def _list_columns(frame: Any, names: Sequence) -> list:
+def convert_lists(frame: Any, item: str, user: str | None, name: str) -> SequenceDataset:
+    """Convert a table with one sequence a row: a column of lists, and one of users where it has them."""
+    dataset = _convert_list_column(frame[item], name)
+    if user is None:
+        return dataset
+    labels, codes = _read(name, frame, "user", user, encode_column)
+    return dataset.replace(users=labels[codes - 1])
+
+
+def list_columns(frame: Any, names: Sequence) -> list:
+    """The names of those columns that hold lists."""
     package = package_of(frame)
     if package == "polars":
         import polars as pl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import os
@@ -20,7 +21,7 @@ from ..optional import require_package
 from ..pairs import PatternPairs
 from ..ragged import offsets_from_lengths, read_only
 from ..sequences import SequenceDataset
-from .frames import LayoutError, convert_table, from_frame
+from .frames import LayoutError, convert_lists, convert_table, from_frame, list_columns
 from .label_text import UnwritableLabelError, label_of, text_of
 from .seal import is_sealed, write_sealed
 
@@ -94,12 +95,21 @@ def to_parquet(dataset: SequenceDataset, path: str | os.PathLike) -> None:
     facts = {
         "version": _VERSION if _AS_TEXT in dtypes.values() else 1,
         "rows": len(dataset),
+        "digest": _digest(dataset),
         "dtypes": dtypes,
         "tables": {name: _pack(table) for name, table in tables.items()},
     }
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts)})
     with write_aside(path) as aside:
         write_sealed(table, aside)
+
+
+def _digest(dataset: SequenceDataset) -> str:
+    """What tells rows in another order, or with other sources, from those that were written."""
+    digest = hashlib.sha256()
+    for column in (dataset.items, dataset.offsets, dataset.origin, dataset.source):
+        digest.update(np.ascontiguousarray(column, dtype=column.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()
 
 
 def _has(dataset: SequenceDataset, name: str) -> bool:
@@ -197,7 +207,7 @@ def read_parquet(
         ``time``, or a table with exactly one column of lists, beside which a column ``user`` holds the user of
         each row.
     user, item, time : str, optional
-        Names of the columns of a long frame that are called otherwise.
+        Names of the columns that are called otherwise; ``item`` may be a column of lists.
 
     Returns
     -------
@@ -237,7 +247,7 @@ def read_parquet(
         )
     _check_unchanged(table, facts, shown)
     try:
-        return _assemble(table, facts)
+        dataset = _assemble(table, facts)
     except MemoryError:
         raise
     except zoneinfo.ZoneInfoNotFoundError as error:
@@ -247,16 +257,40 @@ def read_parquet(
         ) from error
     except Exception as error:
         raise _damaged(shown, f"its columns do not fit together: {error}") from error
+    # A seal says as much of the whole file.
+    if not sealed and "digest" in facts and _digest(dataset) != facts["digest"]:
+        raise _rewritten(shown, "with other items, origins or sources, or with its rows in another order")
+    return dataset
 
 
 def _convert_foreign(table: Any, name: str, named: dict[str, str]) -> SequenceDataset:
     if named:
-        return from_frame(table, **named, name=name)
+        return _convert_named(table, name, named)
     try:
         return convert_table(table, name)
     except LayoutError as error:
-        advice = "Name the columns with seqregen.formats.read_parquet(path, user=..., item=..., time=...)."
-        raise LayoutError(error.found, advice) from None
+        columns = "user=..., item=..., time=..." if error.nameable else "item=..."
+        advice = f"Name the columns with seqregen.formats.read_parquet(path, {columns})."
+        raise LayoutError(error.found, advice, error.nameable) from None
+
+
+def _convert_named(table: Any, name: str, named: dict[str, str]) -> SequenceDataset:
+    """Columns by the names that they are said to have, which may be a column of lists and its users."""
+    lists, item = list_columns(table, table.column_names), named.get("item", "item")
+    if "item" not in (*named, *table.column_names) and len(lists) == 1:
+        item = lists[0]
+    if item not in lists:
+        return from_frame(table, **named, name=name)
+    missing = [column for column in named.values() if column not in table.column_names]
+    if missing:
+        columns = ", ".join(map(repr, table.column_names))
+        raise ValueError(f"{name} has no column {missing[0]!r}; its columns are {columns}.")
+    if "time" in named:
+        raise ValueError(
+            f"{name} has lists in its column {item!r}, which are read as they are ordered, and users beside them; "
+            f"times, as in {named['time']!r}, are not."
+        )
+    return convert_lists(table, item, named.get("user"), name)
 
 
 @contextmanager
@@ -288,7 +322,11 @@ def _check_unchanged(table: Any, facts: dict, shown: Any) -> None:
         change = f"with {table.num_rows} rows in place of {noted}"
     else:
         return
-    raise ValueError(
+    raise _rewritten(shown, change)
+
+
+def _rewritten(shown: Any, change: str) -> ValueError:
+    return ValueError(
         f"{shown!r} is a file of to_parquet that another program wrote anew, {change}. "
         "Change the dataset, and write that with to_parquet."
     )

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..callers import stacklevel_of_caller
-from ..columns import missing_times
 from ..files import write_aside
 from ..labels import build_vocabulary, is_missing
 from ..ragged import offsets_from_lengths, read_only, row_of_position
 from ..sequences import SequenceDataset
+from ..times import missing_times
 from .text_layout import BYTE_ORDER_MARK, FIRST_LINES, PARQUET_MARK, first_rows, layout_fault, read_lines
 
 __all__ = [
@@ -406,7 +406,10 @@ def finite_times(dataset: SequenceDataset, how: str) -> np.ndarray | None:
 
 def as_texts(labels: np.ndarray, what: str) -> list[Any]:
     """Labels as texts that can be written; ``what`` is what the message calls one that cannot."""
-    texts = [str(label) for label in labels.tolist()]
+    # Of enumerations that are strings `str` gives the name.
+    texts = [str.__str__(label) if isinstance(label, str) else str(label) for label in labels.tolist()]
+    if len(set(texts)) < len(set(labels.tolist())):
+        _refuse_equal_texts(labels.tolist(), texts, what)
     for text in texts:
         try:
             text.encode()
@@ -415,6 +418,16 @@ def as_texts(labels: np.ndarray, what: str) -> list[Any]:
                 f"{what} {text!r} cannot be written: it is no valid Unicode ({error.reason}); use other labels."
             ) from None
     return texts
+
+
+def _refuse_equal_texts(labels: list, texts: list[str], what: str) -> None:
+    label_of: dict[str, Any] = {}
+    for label, text in zip(labels, texts, strict=True):
+        if label_of.setdefault(text, label) != label:
+            raise ValueError(
+                f"{what} {label!r} and another, {label_of[text]!r}, would both be written {text!r}; use labels whose "
+                "texts differ."
+            )
 
 
 def _texts(labels: np.ndarray, what: str) -> np.ndarray:

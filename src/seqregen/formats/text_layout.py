@@ -13,6 +13,18 @@ __all__ = ["BYTE_ORDER_MARK", "FIRST_LINES", "PARQUET_MARK", "first_rows", "layo
 # What a Parquet file begins with.
 PARQUET_MARK = b"PAR1"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# What other files begin with that are given in the place of text, and what to do with them.
+_OTHER_FILES = {
+    b"\x1f\x8b": "compressed by gzip; unpack it",
+    b"PK\x03\x04": "a ZIP archive; unpack it",
+    b"BZh": "compressed by bzip2; unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it",
+    b"\xfd7zXZ\x00": "compressed by xz; unpack it",
+    b"ARROW1": "an Arrow (Feather) file; read it with pandas or polars, and give from_frame the frame",
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+}
+_SEPARATORS = (",", ";", "|", "::")
 # What a file is shows in its first lines.
 FIRST_LINES = 1000
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
@@ -43,11 +55,16 @@ def read_lines(path: str | os.PathLike) -> bytes:
         content = file.read()
     if content.startswith(PARQUET_MARK):
         raise ValueError(f"{shown!r} is a Parquet file and no text. Give it a name that ends with .parquet.")
+    kind = next((kind for mark, kind in _OTHER_FILES.items() if content.startswith(mark)), None)
+    if kind is not None:
+        raise ValueError(f"{shown!r} is {kind}.")
     nul = content.find(0)
     if nul >= 0:
+        # Letters of Latin text are two bytes there, of which one is NUL.
+        wide = 3 * content.count(0, 0, 1000) > len(content[:1000])
         raise ValueError(
             f"{shown!r}, line {_line(content, nul)}: there is a NUL byte, which text does not hold. "
-            "Is this UTF-16? Save it as UTF-8."
+            + ("Is this UTF-16? Save it as UTF-8." if wide else "Is this a binary file?")
         )
     content = content.removeprefix(BYTE_ORDER_MARK).rstrip(b" \t\r\n") + b"\n"
     content = _with_line_feeds(content, shown)
@@ -107,16 +124,27 @@ def layout_fault(rows: list[list[str]]) -> str | None:
     column = next((field for field in rows[0] if field.endswith((":token", ":token_seq"))), None)
     if column is not None:
         return f"begins with the header of a RecBole table, with {column!r} in line 1."
-    if all(len(row) == 1 for row in rows) and any(separator in first for separator in (",", ";", "|", "::")):
+    if all(len(row) == 1 for row in rows) and any(separator in first for separator in _SEPARATORS):
         return f"has no item in any line: {_BY_SPACES}, not as in {first!r}."
     if 2 * sum(map(_is_json, rows)) > len(rows) or first in ("{", "["):
         return f"has lines of JSON: {_BY_SPACES}, not as in {first!r}."
+    table_of = next((separator for separator in _SEPARATORS if _is_table(rows, separator)), None)
+    if table_of is not None:
+        return f"looks like a table with {table_of!r} between its columns: {_BY_SPACES}, not as in {first!r}."
     # The last field of a line has no separator behind it.
     inner = list(chain.from_iterable(row[:-1] for row in rows))
     separated = sum(field.endswith((",", ";")) for field in inner)
     if inner and 2 * separated >= len(inner):
         return f"has fields that end in ',' or ';': {_BY_SPACES} alone, not as in {first!r}."
     return None
+
+
+def _is_table(rows: list[list[str]], separator: str) -> bool:
+    """Whether the separator parts columns, of which those with spaces in them pass for items."""
+    counts = [row[0].count(separator) for row in rows]
+    has_header = len(rows) > 1 and len(rows[0]) == 1 and all(counts)
+    # One may stand in the names of users.
+    return has_header or (len(rows) > 1 and counts[0] >= 2 and len(set(counts)) == 1)
 
 
 def _is_json(row: list[str]) -> bool:

@@ -26,7 +26,7 @@ from ..parameters import (
     draw_seed,
     remember_columns,
 )
-from ..ragged import offsets_from_lengths, row_of_position, take_positions
+from ..ragged import offsets_from_lengths, read_only, row_of_position, take_positions
 from ..sequences import Origin, SequenceDataset
 from .engine import mine_patterns
 from .matching import match_patterns
@@ -336,7 +336,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
             offsets, patterns = table.patterns_of_rows(len(originals))
             rows, patterns = sample_per_row(row_of_position(offsets), patterns, limit, self.sampling_seed_)
             offsets = offsets_from_lengths(np.bincount(rows, minlength=len(originals)))
-            return PatternPairs(offsets, patterns, self.patterns_.items, self.patterns_.offsets)
+            return self._pairs_of(offsets, patterns)
         positions, offsets = take_positions(originals.offsets[1:] - taken, taken)
         offsets, patterns = match_patterns(
             originals.items[positions],
@@ -347,7 +347,10 @@ class PatternMiner(TransformerMixin, BaseEstimator):
             seed=self.sampling_seed_,
             n_jobs=self.n_jobs,
         )
-        return PatternPairs(offsets, patterns, self.patterns_.items, self.patterns_.offsets)
+        return self._pairs_of(offsets, patterns)
+
+    def _pairs_of(self, offsets: np.ndarray, patterns: np.ndarray) -> PatternPairs:
+        return PatternPairs(read_only(offsets), read_only(patterns), self.patterns_.items, self.patterns_.offsets)
 
     def _say(self, message: str) -> None:
         if self.verbose:
