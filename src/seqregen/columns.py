@@ -23,7 +23,7 @@ from .labels import (
 )
 from .pairs import PatternPairs
 from .ragged import row_of_position
-from .times import signed_times, times_of_objects
+from .times import missing_times, signed_times, times_of_objects
 
 __all__ = [
     "COLUMN_DTYPES",

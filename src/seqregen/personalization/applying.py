@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..nn import computing_in
+from ..nn.usual_settings import with_usual_defaults
 from ..ragged import offsets_from_lengths, position_in_row
 from ..sequences import SequenceDataset
 from ..targets.network import NextItemNetwork
@@ -22,6 +23,7 @@ _HIGHEST = np.nextafter(np.float32(1), np.float32(0))
 
 
 @torch.no_grad()
+@with_usual_defaults
 def position_weights(
     network: NextItemNetwork, weighting: WeightingNetwork, dataset: SequenceDataset, max_length: int
 ) -> np.ndarray:

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences
 from ..mining import PatternMiner
+from ..nn.usual_settings import with_gradients, with_usual_defaults
 from ..parameters import (
     check_choice,
     check_flag,
@@ -28,7 +29,6 @@ from ..parameters import (
 from ..sequences import Origin, SequenceDataset
 from ..training import LOSSES, TrainingPlan, resolve_device, train, with_network_on_cpu
 from ..training.checkpoints import checkpoint_of, warn_of_unrepeatable_runs
-from ..training.gradients import with_gradients
 from ..training.run_parameters import check_run_parameters
 from ..transformers import SequenceTransformer
 from .decoding import Decoded, DecodingSettings, decode
@@ -425,6 +425,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
 
     # Regenerating
 
+    @with_usual_defaults
     def transform(self, X: Any) -> SequenceDataset:
         """Add mined and regenerated rows behind the original ones.
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..inputs import check_sequences, check_weights
 from ..labels import encode_labels
+from ..nn.usual_settings import with_usual_defaults
 from ..parameters import check_flag, check_integer, check_real, draw_seed, remember_columns
 from ..ragged import position_in_row
 from ..sequences import Origin, SequenceDataset
@@ -185,6 +186,7 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
         }
         return Ensemble([SASRec(**common), FMLP(**common)])
 
+    @with_usual_defaults
     def transform(self, X: Any) -> SequenceDataset:
         """Add rows that continue the original ones.
 

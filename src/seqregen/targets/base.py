@@ -14,6 +14,7 @@ from torch import Tensor
 from ..inputs import check_sequences, check_weights, require_two_items
 from ..model_selection import append_validation
 from ..nn import PRECISIONS, computing_in, initialize, on_device, product, seeded_torch
+from ..nn.usual_settings import with_gradients, with_usual_defaults
 from ..parameters import (
     check_choice,
     check_flag,
@@ -42,7 +43,6 @@ from ..training import (
 )
 from ..training.batches import history_batches
 from ..training.checkpoints import checkpoint_of, warn_of_unrepeatable_runs
-from ..training.gradients import with_gradients
 from ..training.run_parameters import check_run_parameters
 from .encoding import last_states_of
 from .network import NextItemNetwork
@@ -442,6 +442,7 @@ class SequentialRecommender(OnnxExport, Ranker):
         """
         return self._states(self._histories(X)).cpu().numpy()
 
+    @with_usual_defaults
     def _states(self, histories: SequenceDataset) -> Tensor:
         device = next(self.network_.parameters()).device
         batches = history_batches(histories, self.max_length_, ROWS_AT_ONCE, device)
