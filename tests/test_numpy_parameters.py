@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from numbers import Integral, Real
 
 import numpy as np
 import pytest
 from scipy.stats import loguniform
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from torch import nn
 
 from seqregen import DatasetPersonalizer, DatasetRegenerator, PatternMiner, RankFilter, TeacherRegenerator
 from seqregen.datasets import make_sequences
 from seqregen.model_selection import LeaveLastOut, hold_out_last, leave_one_out
-from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec
+from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec, TorchTarget
 
 SMALL = {"embedding_dim": 8, "max_length": 6, "max_epochs": 2, "batch_size": 16, "n_negatives": 4, "random_state": 0}
 ESTIMATORS = [
@@ -53,6 +55,48 @@ def test_a_fit_is_that_of_plain_numbers(estimator):
     plain = outcome(type(estimator)(**estimator.get_params(deep=False)).fit(rows), rows)
     found = outcome(with_numpy_numbers(type(estimator)(**estimator.get_params(deep=False))).fit(rows), rows)
     assert all(map(np.array_equal, plain, found))
+
+
+@pytest.mark.parametrize("number", [np.uint64(16), np.uint8(16), np.int8(16)])
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
+def test_integers_that_would_wrap_around_are_refused(estimator, number):
+    name = "batch_size" if hasattr(estimator, "batch_size") else "window"
+    given = type(estimator)(**estimator.get_params(deep=False) | {name: number})
+    with pytest.raises(ValueError, match=rf"{name} must be an integer of Python, .* Give 16\."):
+        given.fit([[1, 2, 3]] * 4)
+
+
+def test_what_torch_could_not_compute_with_is_refused():
+    for name in ("learning_rate", "weight_decay"):
+        with pytest.raises(ValueError, match=f"SASRec: {name} must be a number"):
+            SASRec(**{name: Fraction(1, 2)}).fit([[1, 2, 3]] * 4)
+    with pytest.raises(ValueError, match="is not a device"):
+        SASRec(device=np.array(["cpu", "cuda"])).fit([[1, 2, 3]] * 4)
+    with pytest.raises(ValueError, match="include must be a tuple of names"):
+        PatternMiner(include=np.array("mined")).fit([[1, 2, 3]] * 4)
+    with pytest.raises(ValueError, match=r"item_embeddings must be 'pretrain', None or numbers of shape .*; got dict"):
+        DatasetRegenerator(item_embeddings={"a": [1.0]}, max_epochs=1).fit([[1, 2, 3]] * 4)
+    mined = PatternMiner(random_state=0).fit_transform([[1, 2, 3]] * 4)
+    for changes in ({"fixed": np.array("mined")}, {"train_batch_size": np.array([1, 2])}):
+        with pytest.raises(ValueError, match=f"{next(iter(changes))} must be"):
+            DatasetPersonalizer(SASRec(), **changes).fit(mined)
+
+
+class Tower(nn.Module):
+    def __init__(self, n_items, width=8):
+        super().__init__()
+        self.items = nn.Embedding(n_items + 1, width, padding_idx=0)
+        self.layers = nn.GRU(width, width, batch_first=True)
+
+    def forward(self, items):
+        return self.layers(self.items(items))[0]
+
+
+def test_sizes_of_a_module_may_come_from_a_grid():
+    X, y = leave_one_out(make_sequences(60, 20, random_state=0))
+    model = TorchTarget(Tower, max_epochs=1, random_state=0)
+    found = GridSearchCV(model, {"module__width": np.array([4, 8])}, cv=LeaveLastOut(), error_score="raise").fit(X, y)
+    assert found.best_params_["module__width"] in (4, 8)
 
 
 @pytest.mark.parametrize(

@@ -360,3 +360,9 @@ def test_rank_can_leave_the_history_in():
     firsts = [row[0] for row in rows]
     assert (model.rank(rows, firsts) == UNREACHABLE).all()
     assert (model.rank(rows, firsts, exclude_history=False) <= 5).all()
+
+
+def test_a_search_within_is_refused_before_anything_is_trained():
+    search = GridSearchCV(SASRec(), {"embedding_dim": [4, 8]}, cv=LeaveLastOut())
+    with pytest.raises(TypeError, match=r"recommender must have predict\(X, k\).*GridSearchCV\(RegeneratedRecommender"):
+        RegeneratedRecommender(None, search).fit([[1, 2, 3], [2, 3, 4]])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Collection, Iterable
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "draw_seed",
     "remember_columns",
     "require_flag",
+    "takes",
     "with_parameter",
 ]
 
@@ -33,6 +35,12 @@ def check_integer(owner: Any, name: str, minimum: int, *, none: bool = False) ->
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral) or value < minimum:
         alternative = " or None" if none else ""
         raise ValueError(f"{_place(owner, name)} must be an integer >= {minimum}{alternative}; got {value!r}.")
+    if isinstance(value, np.integer) and (value.dtype.kind == "u" or value.dtype.itemsize < 4):
+        # What is computed with it would wrap around.
+        raise ValueError(
+            f"{_place(owner, name)} must be an integer of Python, or of numpy with a sign and 32 bits or more; got "
+            f"{value!r}. Give {int(value)}."
+        )
 
 
 def check_real(
@@ -48,7 +56,9 @@ def check_real(
     """Refuse a parameter that is no number between ``minimum`` and ``maximum``; infinity is none, unless allowed."""
     open_high = open_high or (maximum == np.inf and not infinite)
     value = getattr(owner, name)
-    fits = isinstance(value, Real) and not isinstance(value, bool) and minimum <= float(value) <= maximum
+    # Fractions are numbers, too, but not to torch.
+    is_number = isinstance(value, (Integral, float, np.floating)) and not isinstance(value, (bool, np.bool_))
+    fits = is_number and minimum <= float(value) <= maximum
     if not fits or (open_low and value == minimum) or (open_high and value == maximum):
         low, high = "(" if open_low else "[", ")" if open_high or maximum == np.inf else "]"
         raise ValueError(
@@ -72,7 +82,8 @@ def check_choice(owner: Any, name: str, choices: Iterable) -> None:
 def check_parts(owner: Any, name: str, choices: Iterable) -> None:
     """Refuse a parameter that is no tuple of one or more of the choices."""
     value, choices = getattr(owner, name), tuple(choices)
-    named = isinstance(value, Collection) and not isinstance(value, str) and len(value) > 0
+    named = isinstance(value, Collection) and not isinstance(value, str) and getattr(value, "ndim", 1) == 1
+    named = named and len(value) > 0
     wrong = [part for part in value if part not in choices] if named else []
     if not named or wrong:
         which = f"; {wrong[0]!r} is none of them" if wrong else ""
@@ -129,6 +140,12 @@ def remember_columns(owner: Any, X: Any) -> None:
         owner.n_features_in_ = X.shape[1]
     elif hasattr(owner, "n_features_in_"):
         del owner.n_features_in_
+
+
+def takes(method: Any, parameter: str) -> bool:
+    """Whether a method can be given a parameter by its name."""
+    parameters = inspect.signature(method).parameters
+    return parameter in parameters or any(value.kind is value.VAR_KEYWORD for value in parameters.values())
 
 
 def with_parameter(text: str, name: str, value: Any) -> str:

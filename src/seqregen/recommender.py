@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from .inputs import check_sequences
 from .labels import same_vocabulary
 from .model_selection import hold_out_last
-from .parameters import remember_columns
+from .parameters import remember_columns, takes
 from .sequences import SequenceDataset
 
 __all__ = ["RegeneratedRecommender"]
@@ -211,6 +211,12 @@ def _check_recommender(recommender: Any) -> None:
     if isinstance(recommender, type) or not (hasattr(recommender, "fit") and hasattr(recommender, "predict")):
         raise TypeError(
             f"recommender must be an estimator with fit and predict, such as SASRec(); got {recommender!r}."
+        )
+    if not takes(recommender.predict, "k"):
+        raise TypeError(
+            "recommender must have predict(X, k), as the recommenders of this library do; got "
+            f"a {type(recommender).__name__}. A search goes around all of it: "
+            "GridSearchCV(RegeneratedRecommender(...), {'recommender__learning_rate': ...})."
         )
     # Not at the top: importing this module must not import torch.
     from .targets.ranker import Ranker

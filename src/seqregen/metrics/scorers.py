@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 
 from ..callers import stacklevel_of_caller
 from ..labels import as_numpy, python_value, read_labels, require_order
-from ..parameters import require_flag
+from ..parameters import require_flag, takes
 from .full_ranking import UNREACHABLE
 from .ranking import check_cutoff, check_cutoffs, metric_of_each_row, ranking_metrics
 
@@ -186,7 +185,7 @@ def _unrolled(estimator: Any, X: Any) -> tuple[Any, Any]:
 
 
 def _places_in_list(estimator: Any, X: Any, y: Any, k: int, exclude_history: bool) -> np.ndarray:
-    options = {"exclude_history": exclude_history} if _takes(estimator.predict, "exclude_history") else {}
+    options = {"exclude_history": exclude_history} if takes(estimator.predict, "exclude_history") else {}
     predicted = _label_table(estimator.predict(X, k=k, **options))
     require_order(y, "y", "one label a row")
     labels = read_labels(y, "y")
@@ -211,11 +210,6 @@ def _warn_of_other_kinds(listed: Any, target: Any, name: str) -> None:
         UserWarning,
         stacklevel=stacklevel_of_caller(),
     )
-
-
-def _takes(method: Any, parameter: str) -> bool:
-    parameters = inspect.signature(method).parameters
-    return parameter in parameters or any(value.kind is value.VAR_KEYWORD for value in parameters.values())
 
 
 def _label_row(labels: Any) -> np.ndarray:

@@ -282,7 +282,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
                 "DatasetPersonalizer: train_batch_size must be an integer >= 1, 'half' or None; got "
                 f"{self.train_batch_size!r}."
             )
-        if self.train_batch_size != "half":
+        if not isinstance(self.train_batch_size, str):
             check_integer(self, "train_batch_size", 1, none=True)
         if self.neumann_step is not None:
             check_real(self, "neumann_step", 0, open_low=True)
@@ -297,6 +297,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
             check_real(self, name, 0)
         check_real(self, "held_out_share", 0, 1, open_low=True, open_high=True)
         named = isinstance(self.fixed, Collection) and not isinstance(self.fixed, str)
+        named = named and getattr(self.fixed, "ndim", 1) == 1
         if not self._fixes_by_default and (not named or any(part not in _ORIGINS for part in self.fixed)):
             raise ValueError(
                 f"DatasetPersonalizer: fixed must be 'auto' or a tuple of names out of {_ORIGINS}; got {self.fixed!r}."

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..callers import stacklevel_of_caller
+from ..labels import as_numpy
 from ..mining.matching import count_support
 from ..mining.trie import PatternTrie
 from ..model_selection import hold_out_last
@@ -33,7 +34,13 @@ def check_vectors(given: Any, data: SequenceDataset, width: int) -> np.ndarray:
     ValueError
         Their shape is another, or one is not finite.
     """
-    vectors = np.asarray(given, dtype=np.float32)
+    try:
+        vectors = np.asarray(as_numpy(given), dtype=np.float32)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"item_embeddings must be 'pretrain', None or numbers of shape ({data.n_items}, {width}), one row an item "
+            f"of the vocabulary in its order; got {type(given).__name__}."
+        ) from None
     if vectors.shape != (data.n_items, width):
         raise ValueError(
             f"item_embeddings must have one row an item of the vocabulary, shape ({data.n_items}, {width}); got "

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -219,7 +220,9 @@ class TorchTarget(SequentialRecommender):
         return self
 
     def _module_params(self) -> dict[str, Any]:
-        return {name.removeprefix(_PREFIX): value for name, value in vars(self).items() if name.startswith(_PREFIX)}
+        given = {name.removeprefix(_PREFIX): value for name, value in vars(self).items() if name.startswith(_PREFIX)}
+        # Grids of numpy hold its own numbers, which layers of torch refuse as sizes.
+        return {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
 
     # What the base asks for
 

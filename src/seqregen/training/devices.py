@@ -40,6 +40,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
     >>> resolve_device("cpu")
     device(type='cpu')
     """
+    if not isinstance(device, (str, torch.device)):
+        raise ValueError(f"device={device!r} is not a device; {_ADVICE}.")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
