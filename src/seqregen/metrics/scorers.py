@@ -57,9 +57,10 @@ class RankingScorer:
 def ranking_scorers(k: int | Iterable[int] = (10, 20), exclude_history: bool = True) -> RankingScorers:
     """Make the scorer that gives recall and NDCG at every cut-off.
 
-    For ``scoring=`` of ``cross_validate``, ``GridSearchCV(refit="ndcg@10")`` and the like. Every item of the
-    catalogue is ranked once for all metrics, ties against the model. A held-out item that the model does not
-    know is a miss, never dropped from the average.
+    For ``scoring=`` of ``cross_validate``, ``GridSearchCV(refit="ndcg@10")`` and the like; what takes one metric alone,
+    as searches by halving and ``learning_curve`` do, is given :func:`ranking_scorer`. Every item of the catalogue is
+    ranked once for all metrics, ties against the model. A held-out item that the model does not know is a miss, never
+    dropped from the average.
 
     Parameters
     ----------
