@@ -181,8 +181,9 @@ def _as_column(name: str, values: Any) -> np.ndarray:
 
 def _as_array(values: Any) -> np.ndarray:
     array = np.asarray(as_numpy(values))
-    if array.dtype.kind == "M" and not hasattr(values, "dtype"):
-        # A list of times, of which those of another unit may have wrapped around.
+    is_list = array.dtype.kind == "M" and isinstance(values, (list, tuple))
+    if is_list and len({getattr(time, "dtype", None) for time in values}) > 1:
+        # Of times of several units, those that the finest has no room for have wrapped around.
         array = np.fromiter(values, dtype=object, count=len(array))
     return array
 

@@ -171,7 +171,7 @@ def _integers_with_missing(values: Any) -> np.ndarray | None:
     if package == "pandas" and hasattr(values, "isna") and not isinstance(dtype, np.dtype):
         of_categories = getattr(getattr(dtype, "categories", None), "dtype", None)
         kind = getattr(of_categories or dtype, "kind", None)
-        return values.astype(object).to_numpy() if kind in ("i", "u") and values.isna().any() else None
+        return np.asarray(values.astype(object)) if kind in ("i", "u") and values.isna().any() else None
     if package == "polars" and hasattr(dtype, "is_integer") and dtype.is_integer() and values.null_count():
         return _object_array(values.to_list())
     if package == "pyarrow" and str(getattr(values, "type", "")).startswith(("int", "uint")) and values.null_count:

@@ -56,8 +56,9 @@ def check_real(
     """Refuse a parameter that is no number between ``minimum`` and ``maximum``; infinity is none, unless allowed."""
     open_high = open_high or (maximum == np.inf and not infinite)
     value = getattr(owner, name)
-    # Fractions are numbers, too, but not to torch.
-    is_number = isinstance(value, (Integral, float, np.floating)) and not isinstance(value, (bool, np.bool_))
+    # Fractions are numbers, too, but not to torch; what is computed with 16 bits becomes infinite.
+    is_number = isinstance(value, (Integral, float, np.floating))
+    is_number = is_number and not isinstance(value, (bool, np.bool_, np.float16))
     fits = is_number and minimum <= float(value) <= maximum
     if not fits or (open_low and value == minimum) or (open_high and value == maximum):
         low, high = "(" if open_low else "[", ")" if open_high or maximum == np.inf else "]"

@@ -34,14 +34,13 @@ def times_of_objects(times: np.ndarray) -> np.ndarray:
             _as_datetime(time, place) for time, place in zip(known, np.flatnonzero(~missing).tolist(), strict=True)
         ]
         found = np.full(times.shape, "NaT", dtype=np.result_type(*known))
-    places = np.flatnonzero(~missing)
     try:
-        found[places] = known
+        found[~missing] = known
     except OverflowError:
-        place = next(place for place in places if not -(2**63) < times[place] < 2**63)
-        raise LabelError(f"the time {times[place]} does not fit in 64 bits", int(place)) from None
+        place = next(place for place in np.flatnonzero(~missing) if not -(2**63) < times.flat[place] < 2**63)
+        raise LabelError(f"the time {times.flat[place]} does not fit in 64 bits", int(place)) from None
     if found.dtype.kind == "M":
-        _check_units(found, known, places)
+        _check_units(found.ravel(), known, np.flatnonzero(~missing))
     return found
 
 

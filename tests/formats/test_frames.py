@@ -614,6 +614,17 @@ def test_lists_in_the_column_item_are_sequences(make):
         check_sequences(make({"user": ["u", "v"], "item": [[3, 4], [5]], "time": [[1, 2], [3]]}))
 
 
+def test_labels_that_are_tuples_are_no_lists():
+    frame = pd.DataFrame({"user": [1, 1, 2], "item": [("a", "x"), ("b", "y"), ("a", "x")], "time": [2, 1, 3]})
+    assert check_sequences(frame).to_lists() == [[("b", "y"), ("a", "x")], [("a", "x")]]
+
+
+@pytest.mark.parametrize("values", [pd.array([1, None]), pd.Categorical([1, None])])
+def test_missing_integers_of_pandas_arrays_are_placed(values):
+    with pytest.raises(ValueError, match="row 0, position 1: the item is missing"):
+        check_sequences([values, [1]])
+
+
 @pytest.mark.parametrize(
     "column",
     [

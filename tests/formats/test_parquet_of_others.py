@@ -91,5 +91,17 @@ def test_lists_are_read_under_the_names_that_are_given(tmp_path):
         read_parquet(path, item="skus", time="times")
     with pytest.raises(ValueError, match="has no column 'nobody'; its columns are"):
         read_parquet(path, item="skus", user="nobody")
-    pq.write_table(pa.table({"uid": ["u", "v"], "items": [[3, 4], [5]]}), path)
-    assert read_parquet(path, user="uid").users.tolist() == ["u", "v"]
+    # Lists that nobody named may be anything.
+    with pytest.raises(ValueError, match="has no column 'item'; its columns are 'uid', 'skus', 'times'"):
+        read_parquet(path, user="uid")
+    pq.write_table(pa.table({"user": ["u", "v"], "basket": [[3, 4], [5]]}), path)
+    assert read_parquet(path, item="basket").users.tolist() == ["u", "v"]
+
+
+def test_a_name_does_not_make_added_rows_original(data, tmp_path):
+    path = tmp_path / "data.parquet"
+    data.replace(origin=np.array([0, 0, 1])).to_parquet(path)
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    for names in ({}, {"item": "items"}):
+        with pytest.raises(ValueError, match="rows that were added would pass for original ones"):
+            read_parquet(path, **names)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import seqregen as sr
+from seqregen.nn.usual_settings import with_usual_defaults
 from seqregen.targets import FMLP, GNN, CL4SRec, GRU4Rec, SASRec
 
 ROWS = sr.datasets.make_sequences(40, 20, random_state=0)
@@ -46,3 +47,16 @@ def test_defaults_of_the_process_change_nothing(compute):
     # In the place of a GPU, which need not be there; it holds no numbers, so that nothing can be computed on it.
     with torch.device("meta"):
         np.testing.assert_array_equal(compute(), usual)
+
+
+def test_a_default_that_another_thread_sets_meanwhile_stays():
+    @with_usual_defaults
+    def set_within():
+        torch.set_default_dtype(torch.float64)
+        return torch.zeros(1).dtype
+
+    try:
+        assert set_within() == torch.float64
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -272,18 +272,13 @@ def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
     """
     frame, names = _open_frame(frame)
     lists = list_columns(frame, names)
-    if "user" in names and "item" in names and "item" not in lists:
+    # A tuple may be a label.
+    holds_labels = "item" not in lists or (package_of(frame) == "pandas" and _has_tuples(frame["item"]))
+    if "user" in names and "item" in names and holds_labels:
         return from_frame(frame, name=name)
-    written = "items" in lists and {"origin", "source"} <= set(names)
-    if written and np.isin(_column_values(frame, "origin"), (Origin.MINED, Origin.REGENERATED)).any():
-        raise ValueError(
-            f"{name} has the columns that to_parquet writes, without what it notes of them: another program wrote them "
-            "anew, and rows that were added would pass for original ones. Change the dataset, and write that with "
-            "to_parquet."
-        )
+    _refuse_rewritten(frame, names, lists, name)
     if len(lists) == 1:
-        user = next((other for other in ("user", "users") if other in names and other not in lists), None)
-        return convert_lists(frame, lists[0], user, name)
+        return convert_lists(frame, lists[0], name=name)
     found = f"{len(lists)} columns of lists ({', '.join(map(repr, lists))})" if lists else "no column of lists"
     advice = (
         "Keep one of them alone, that of the items, in order, and the users beside it."
@@ -299,9 +294,20 @@ def convert_table(frame: Any, name: str = "X") -> SequenceDataset:
     )
 
 
-def convert_lists(frame: Any, item: str, user: str | None, name: str) -> SequenceDataset:
-    """Convert a table with one sequence a row: a column of lists, and one of users where it has them."""
+def convert_lists(frame: Any, item: str, user: str | None = None, *, name: str) -> SequenceDataset:
+    """Convert a table with one sequence a row: a column of lists, and that of users, "user" or "users" by default.
+
+    Raises
+    ------
+    ValueError
+        It seems to be what another program made of a file of :func:`to_parquet`; or a value cannot be read.
+    """
+    frame, names = _open_frame(frame)
+    lists = list_columns(frame, names)
+    _refuse_rewritten(frame, names, lists, name)
     dataset = _convert_list_column(frame[item], name)
+    if user is None:
+        user = next((other for other in ("user", "users") if other in names and other not in lists), None)
     if user is None:
         return dataset
     labels, codes = _read(name, frame, "user", user, encode_column)
@@ -326,6 +332,21 @@ def _is_pandas_list(column: Any) -> bool:
     if column.dtype.kind != "O" or len(column) == 0:
         return False
     return isinstance(column.iloc[int(column.notna().to_numpy().argmax())], (list, tuple, np.ndarray))
+
+
+def _refuse_rewritten(frame: Any, names: Sequence, lists: list, name: str) -> None:
+    """Refuse what is left of a file of :func:`to_parquet` without its notes: added rows would pass for others."""
+    written = "items" in lists and {"origin", "source"} <= set(names)
+    if written and np.isin(_column_values(frame, "origin"), (Origin.MINED, Origin.REGENERATED)).any():
+        raise ValueError(
+            f"{name} has the columns that to_parquet writes, without what it notes of them: another program wrote them "
+            "anew, and rows that were added would pass for original ones. Change the dataset, and write that with "
+            "to_parquet."
+        )
+
+
+def _has_tuples(column: Any) -> bool:
+    return isinstance(column.iloc[int(column.notna().to_numpy().argmax())], tuple)
 
 
 def _convert_list_column(column: Any, name: str) -> SequenceDataset:

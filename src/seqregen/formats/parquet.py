@@ -276,10 +276,8 @@ def _convert_foreign(table: Any, name: str, named: dict[str, str]) -> SequenceDa
 
 def _convert_named(table: Any, name: str, named: dict[str, str]) -> SequenceDataset:
     """Columns by the names that they are said to have, which may be a column of lists and its users."""
-    lists, item = list_columns(table, table.column_names), named.get("item", "item")
-    if "item" not in (*named, *table.column_names) and len(lists) == 1:
-        item = lists[0]
-    if item not in lists:
+    item = named.get("item", "item")
+    if item not in list_columns(table, table.column_names):
         return from_frame(table, **named, name=name)
     missing = [column for column in named.values() if column not in table.column_names]
     if missing:
@@ -290,7 +288,7 @@ def _convert_named(table: Any, name: str, named: dict[str, str]) -> SequenceData
             f"{name} has lists in its column {item!r}, which are read as they are ordered, and users beside them; "
             f"times, as in {named['time']!r}, are not."
         )
-    return convert_lists(table, item, named.get("user"), name)
+    return convert_lists(table, item, named.get("user"), name=name)
 
 
 @contextmanager

@@ -17,7 +17,15 @@ from ..labels import build_vocabulary, is_missing
 from ..ragged import offsets_from_lengths, read_only, row_of_position
 from ..sequences import SequenceDataset
 from ..times import missing_times
-from .text_layout import BYTE_ORDER_MARK, FIRST_LINES, PARQUET_MARK, first_rows, layout_fault, read_lines
+from .text_layout import (
+    BYTE_ORDER_MARK,
+    FIRST_LINES,
+    PARQUET_MARK,
+    first_rows,
+    layout_fault,
+    read_lines,
+    separator_of_columns,
+)
 
 __all__ = [
     "as_texts",
@@ -38,6 +46,7 @@ _UNWRITABLE = re.compile(r"[ \t\r\n|\0]")
 # How many items a line has beside its user where it may be one interaction.
 _NAMED = {1: "one item", 2: "two items", 3: "three items"}
 _NUMBER = re.compile(r"-?\d+")
+_READ_TABLES = "Read other tables with pandas, and SequenceDataset.from_frame(frame, user=..., item=..., time=...)."
 _MISSING = {"nan", "none", "null", "na", "<na>"}
 
 
@@ -116,11 +125,17 @@ def read_text(path: str | os.PathLike, *, first_domain: int | None = None) -> Se
 
 
 def _check_layout(content: bytes, shown: Any) -> None:
-    fault = layout_fault(first_rows(content))
+    rows = first_rows(content)
+    fault = layout_fault(rows)
     if fault is not None:
-        raise ValueError(
-            f"{shown!r} {fault} "
-            "Read other tables with pandas, and SequenceDataset.from_frame(frame, user=..., item=..., time=...)."
+        raise ValueError(f"{shown!r} {fault} {_READ_TABLES}")
+    separator = separator_of_columns(rows)
+    if separator is not None:
+        warnings.warn(
+            f"{shown!r} looks like a table with {separator!r} between its columns, as in {' '.join(rows[-1])[:60]!r}; "
+            f"what stands behind the first space of a line is read as items. {_READ_TABLES}",
+            UserWarning,
+            stacklevel=stacklevel_of_caller(),
         )
 
 
@@ -364,7 +379,7 @@ def loses_users(dataset: SequenceDataset) -> bool:
 def _known_users(dataset: SequenceDataset) -> list[str]:
     """Users as they are written, which 1 and "1" are alike."""
     users = dataset.users
-    return [] if users is None else list(map(str, users[~is_missing(users)].tolist()))
+    return [] if users is None else list(map(_text_of, users[~is_missing(users)].tolist()))
 
 
 def times_as_numbers(dataset: SequenceDataset) -> np.ndarray | None:
@@ -404,12 +419,18 @@ def finite_times(dataset: SequenceDataset, how: str) -> np.ndarray | None:
     return times
 
 
+def _text_of(label: Any) -> str:
+    # Of enumerations that are strings `str` gives the name.
+    return str.__str__(label) if isinstance(label, str) else str(label)
+
+
 def as_texts(labels: np.ndarray, what: str) -> list[Any]:
     """Labels as texts that can be written; ``what`` is what the message calls one that cannot."""
-    # Of enumerations that are strings `str` gives the name.
-    texts = [str.__str__(label) if isinstance(label, str) else str(label) for label in labels.tolist()]
-    if len(set(texts)) < len(set(labels.tolist())):
-        _refuse_equal_texts(labels.tolist(), texts, what)
+    given = labels.tolist()
+    texts = list(map(_text_of, given))
+    # Strings, and integers, are as distinct as their texts.
+    if not {type(label) for label in given} <= {str} and labels.dtype.kind not in "iu":
+        _refuse_equal_texts(given, texts, what)
     for text in texts:
         try:
             text.encode()

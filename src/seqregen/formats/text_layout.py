@@ -8,7 +8,15 @@ import re
 from itertools import chain, islice
 from typing import Any
 
-__all__ = ["BYTE_ORDER_MARK", "FIRST_LINES", "PARQUET_MARK", "first_rows", "layout_fault", "read_lines"]
+__all__ = [
+    "BYTE_ORDER_MARK",
+    "FIRST_LINES",
+    "PARQUET_MARK",
+    "first_rows",
+    "layout_fault",
+    "read_lines",
+    "separator_of_columns",
+]
 
 # What a Parquet file begins with.
 PARQUET_MARK = b"PAR1"
@@ -17,10 +25,10 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _OTHER_FILES = {
     b"\x1f\x8b": "compressed by gzip; unpack it",
     b"PK\x03\x04": "a ZIP archive; unpack it",
-    b"BZh": "compressed by bzip2; unpack it",
+    **{b"BZh%d1AY&SY" % level: "compressed by bzip2; unpack it" for level in range(1, 10)},
     b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it",
     b"\xfd7zXZ\x00": "compressed by xz; unpack it",
-    b"ARROW1": "an Arrow (Feather) file; read it with pandas or polars, and give from_frame the frame",
+    b"ARROW1\0\0": "an Arrow (Feather) file; read it with pandas or polars, and give from_frame the frame",
     b"\xff\xfe": "UTF-16 text; save it as UTF-8",
     b"\xfe\xff": "UTF-16 text; save it as UTF-8",
 }
@@ -128,9 +136,6 @@ def layout_fault(rows: list[list[str]]) -> str | None:
         return f"has no item in any line: {_BY_SPACES}, not as in {first!r}."
     if 2 * sum(map(_is_json, rows)) > len(rows) or first in ("{", "["):
         return f"has lines of JSON: {_BY_SPACES}, not as in {first!r}."
-    table_of = next((separator for separator in _SEPARATORS if _is_table(rows, separator)), None)
-    if table_of is not None:
-        return f"looks like a table with {table_of!r} between its columns: {_BY_SPACES}, not as in {first!r}."
     # The last field of a line has no separator behind it.
     inner = list(chain.from_iterable(row[:-1] for row in rows))
     separated = sum(field.endswith((",", ";")) for field in inner)
@@ -139,8 +144,18 @@ def layout_fault(rows: list[list[str]]) -> str | None:
     return None
 
 
+def separator_of_columns(rows: list[list[str]]) -> str | None:
+    """What seems to part columns, of which those with spaces in them pass for items; users may be called so, too.
+
+    Parameters
+    ----------
+    rows : list of list of str
+        As for :func:`layout_fault`.
+    """
+    return next((separator for separator in _SEPARATORS if _is_table(rows, separator)), None)
+
+
 def _is_table(rows: list[list[str]], separator: str) -> bool:
-    """Whether the separator parts columns, of which those with spaces in them pass for items."""
     counts = [row[0].count(separator) for row in rows]
     has_header = len(rows) > 1 and len(rows[0]) == 1 and all(counts)
     # One may stand in the names of users.

@@ -21,11 +21,16 @@ _CPU = torch.device("cpu")
 @contextmanager
 def _float32_by_default() -> Iterator[None]:
     before = torch.get_default_dtype()
+    if before == torch.float32:
+        yield
+        return
     torch.set_default_dtype(torch.float32)
     try:
         yield
     finally:
-        torch.set_default_dtype(before)
+        # Another thread may have set it meanwhile.
+        if torch.get_default_dtype() == torch.float32:
+            torch.set_default_dtype(before)
 
 
 _FLOAT32 = ProcessWide(_float32_by_default)
@@ -34,7 +39,8 @@ _FLOAT32 = ProcessWide(_float32_by_default)
 def with_usual_defaults(function: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
     """A function in which new tensors are of float32 and on the CPU, unless they are said to be otherwise.
 
-    ``torch.set_default_dtype`` and ``torch.set_default_device`` would change what is computed, or where.
+    ``torch.set_default_dtype`` and ``torch.set_default_device`` would change what is computed, or where. The default
+    dtype is one of the whole process: other threads see float32 as long as the function runs.
     """
 
     @wraps(function)
