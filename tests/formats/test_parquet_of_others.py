@@ -93,7 +93,7 @@ def test_lists_are_read_under_the_names_that_are_given(tmp_path):
         read_parquet(path, item="skus", user="nobody")
     # Lists that nobody named may be anything.
     with pytest.raises(ValueError, match="has no column 'item'; its columns are 'uid', 'skus', 'times'"):
-        read_parquet(path, user="uid")
+        read_parquet(path, user="uid", time="times")
     pq.write_table(pa.table({"user": ["u", "v"], "basket": [[3, 4], [5]]}), path)
     assert read_parquet(path, item="basket").users.tolist() == ["u", "v"]
 
