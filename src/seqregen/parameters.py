@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import wraps
 from numbers import Integral
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -24,7 +25,33 @@ __all__ = [
     "require_flag",
     "takes",
     "with_parameter",
+    "with_plain_numbers",
 ]
+
+
+_Given = ParamSpec("_Given")
+_Made = TypeVar("_Made")
+
+
+def with_plain_numbers(method: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
+    """A method of an estimator that computes with Python's numbers where its parameters are numpy's.
+
+    Those of few bits, or without a sign, wrap around; afterwards the parameters are what they were.
+    """
+
+    @wraps(method)
+    def with_numbers(*arguments: _Given.args, **keywords: _Given.kwargs) -> _Made:
+        estimator: Any = arguments[0]
+        given = {name: value for name, value in vars(estimator).items() if isinstance(value, (np.number, np.bool_))}
+        given = {name: value for name, value in given.items() if not name.endswith("_")}
+        vars(estimator).update({name: value.item() for name, value in given.items()})
+        try:
+            return method(*arguments, **keywords)
+        finally:
+            # A fit may have given the estimator another dict.
+            vars(estimator).update(given)
+
+    return with_numbers
 
 
 def check_integer(owner: Any, name: str, minimum: int, *, none: bool = False) -> None:
@@ -35,12 +62,6 @@ def check_integer(owner: Any, name: str, minimum: int, *, none: bool = False) ->
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral) or value < minimum:
         alternative = " or None" if none else ""
         raise ValueError(f"{_place(owner, name)} must be an integer >= {minimum}{alternative}; got {value!r}.")
-    if isinstance(value, np.integer) and (value.dtype.kind == "u" or value.dtype.itemsize < 4):
-        # What is computed with it would wrap around.
-        raise ValueError(
-            f"{_place(owner, name)} must be an integer of Python, or of numpy with a sign and 32 bits or more; got "
-            f"{value!r}. Give {int(value)}."
-        )
 
 
 def check_real(
@@ -56,9 +77,8 @@ def check_real(
     """Refuse a parameter that is no number between ``minimum`` and ``maximum``; infinity is none, unless allowed."""
     open_high = open_high or (maximum == np.inf and not infinite)
     value = getattr(owner, name)
-    # Fractions are numbers, too, but not to torch; what is computed with 16 bits becomes infinite.
-    is_number = isinstance(value, (Integral, float, np.floating))
-    is_number = is_number and not isinstance(value, (bool, np.bool_, np.float16))
+    # Fractions are numbers, too, but not to torch.
+    is_number = isinstance(value, (Integral, float, np.floating)) and not isinstance(value, (bool, np.bool_))
     fits = is_number and minimum <= float(value) <= maximum
     if not fits or (open_low and value == minimum) or (open_high and value == maximum):
         low, high = "(" if open_low else "[", ")" if open_high or maximum == np.inf else "]"

@@ -25,6 +25,7 @@ from ..parameters import (
     check_random_state,
     draw_seed,
     remember_columns,
+    with_plain_numbers,
 )
 from ..ragged import offsets_from_lengths, read_only, row_of_position, take_positions
 from ..sequences import Origin, SequenceDataset
@@ -150,6 +151,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         self.verbose = verbose
         self.pair_length = pair_length
 
+    @with_plain_numbers
     def fit(self, X: Any, y: Any = None) -> PatternMiner:
         """Mine the patterns of the original rows.
 
@@ -181,6 +183,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         fitted, _ = self._mined(check_sequences(X), X)
         return self._become(fitted)
 
+    @with_plain_numbers
     def fit_transform(self, X: Any, y: Any = None) -> SequenceDataset:
         """Mine the patterns of ``X`` and annotate it with them: ``fit(X).transform(X)``, converting ``X`` once.
 
@@ -202,6 +205,7 @@ class PatternMiner(TransformerMixin, BaseEstimator):
         self._become(fitted)
         return annotated
 
+    @with_plain_numbers
     def transform(self, X: Any) -> SequenceDataset:
         """Pair sequences, also unseen ones, with the patterns they contain.
 

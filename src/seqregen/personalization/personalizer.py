@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..callers import stacklevel_of_caller
 from ..inputs import check_sequences, check_weights, reusable
-from ..parameters import check_choice, check_flag, check_integer, check_real, remember_columns
+from ..parameters import check_choice, check_flag, check_integer, check_real, remember_columns, with_plain_numbers
 from ..sequences import Origin, SequenceDataset
 from ..targets import Ranker, SequentialRecommender
 from ..targets.ranker import ScoreBlock
@@ -354,6 +354,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
 
     # Learning
 
+    @with_plain_numbers
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train the recommender and the weights of its training positions together.
 
@@ -439,6 +440,7 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
 
     # Weights
 
+    @with_plain_numbers
     def transform(self, X: Any) -> SequenceDataset:
         """The dataset with learnt ``weights``.
 

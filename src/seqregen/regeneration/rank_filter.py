@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..inputs import check_sequences
 from ..metrics import UNREACHABLE
 from ..model_selection import leave_one_out
-from ..parameters import check_flag, check_integer, draw_seed, remember_columns
+from ..parameters import check_flag, check_integer, draw_seed, remember_columns, with_plain_numbers
 from ..sequences import Origin, SequenceDataset
 from ..targets import SASRec
 from ..training.checkpoints import warn_of_unrepeatable_runs
@@ -105,6 +105,7 @@ class RankFilter(MetaEstimatorMixin, SequenceTransformer, BaseEstimator):
         check_run_parameters(self)
         check_is_ranker(self, "recommender", "rank")
 
+    @with_plain_numbers
     def fit(self, X: Any, y: Any = None) -> RankFilter:
         """Train the recommender.
 
@@ -146,6 +147,7 @@ class RankFilter(MetaEstimatorMixin, SequenceTransformer, BaseEstimator):
             verbose=self.verbose,
         )
 
+    @with_plain_numbers
     def transform(self, X: Any) -> SequenceDataset:
         """Leave away added rows that are not expected.
 

@@ -25,6 +25,7 @@ from ..parameters import (
     check_real,
     draw_seed,
     remember_columns,
+    with_plain_numbers,
 )
 from ..sequences import Origin, SequenceDataset
 from ..training import LOSSES, TrainingPlan, resolve_device, train, with_network_on_cpu
@@ -269,6 +270,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
 
     # Learning
 
+    @with_plain_numbers
     @with_gradients
     def fit(self, X: Any, y: Any = None) -> DatasetRegenerator:
         """Learn the pairs of the original rows of X.
@@ -425,6 +427,7 @@ class DatasetRegenerator(SequenceTransformer, BaseEstimator):
 
     # Regenerating
 
+    @with_plain_numbers
     @with_usual_defaults
     def transform(self, X: Any) -> SequenceDataset:
         """Add mined and regenerated rows behind the original ones.

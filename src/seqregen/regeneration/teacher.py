@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..inputs import check_sequences, check_weights
 from ..labels import encode_labels
 from ..nn.usual_settings import with_usual_defaults
-from ..parameters import check_flag, check_integer, check_real, draw_seed, remember_columns
+from ..parameters import check_flag, check_integer, check_real, draw_seed, remember_columns, with_plain_numbers
 from ..ragged import position_in_row
 from ..sequences import Origin, SequenceDataset
 from ..targets import FMLP, Ensemble, SASRec
@@ -138,6 +138,7 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
         check_run_parameters(self)
         check_is_ranker(self, "teacher", "score_blocks")
 
+    @with_plain_numbers
     def fit(self, X: Any, y: Any = None) -> TeacherRegenerator:
         """Train the teacher.
 
@@ -186,6 +187,7 @@ class TeacherRegenerator(MetaEstimatorMixin, SequenceTransformer, BaseEstimator)
         }
         return Ensemble([SASRec(**common), FMLP(**common)])
 
+    @with_plain_numbers
     @with_usual_defaults
     def transform(self, X: Any) -> SequenceDataset:
         """Add rows that continue the original ones.

@@ -23,6 +23,7 @@ from ..parameters import (
     draw_seed,
     remember_columns,
     with_parameter,
+    with_plain_numbers,
 )
 from ..sequences import SequenceDataset
 from ..training import (
@@ -233,6 +234,7 @@ class SequentialRecommender(OnnxExport, Ranker):
         # Results hang on the loss more than on all else: it is shown where it is the default, too.
         return with_parameter(super().__repr__(N_CHAR_MAX), "loss", self.loss)
 
+    @with_plain_numbers
     @with_gradients
     def _fit(self, X: Any, companion: Companion | None = None) -> SequentialRecommender:
         """Train, alone or with something that takes part."""
