@@ -45,8 +45,8 @@ def with_usual_defaults(function: Callable[_Given, _Made]) -> Callable[_Given, _
 
     @wraps(function)
     def with_defaults(*arguments: _Given.args, **keywords: _Given.kwargs) -> _Made:
-        # The mode costs every call into torch a little.
-        device = nullcontext() if torch.get_default_device() == _CPU else _CPU
+        # The mode costs every call into torch a little; what torch 2.6 calls its default device says nothing of it.
+        device = nullcontext() if torch.empty(0).device == _CPU else _CPU
         with _FLOAT32.inside(), device:
             return function(*arguments, **keywords)
 
