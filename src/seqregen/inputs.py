@@ -22,7 +22,7 @@ from .labels import (
     require_order,
     same_vocabulary,
 )
-from .optional import foreign_base
+from .optional import foreign_base, package_of
 from .ragged import offsets_from_lengths, read_only
 from .sequences import SequenceDataset
 
@@ -264,7 +264,7 @@ def _convert(sequences: Any, name: str) -> SequenceDataset:
 def _foreign_converter(sequences: Any) -> Any:
     """The converter of an input that belongs to a library that the user has loaded, without loading it here."""
     base = foreign_base(sequences)
-    package = "" if base is None else base.__module__.partition(".")[0]
+    package = package_of(sequences)
     if base is None or package == "numpy":
         return None
     from . import formats

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .optional import foreign_base
+from .optional import package_of
 
 __all__ = [
     "LabelError",
@@ -165,8 +165,7 @@ def as_numpy(values: Any) -> Any:
 
 def _integers_with_missing(values: Any) -> np.ndarray | None:
     """Integers of pandas, polars or pyarrow, some of which are missing, as objects; None where they are no such."""
-    base = foreign_base(values)
-    package = "" if base is None else base.__module__.partition(".")[0]
+    package = package_of(values)
     dtype: Any = getattr(values, "dtype", None)
     if package == "pandas" and hasattr(values, "isna") and not isinstance(dtype, np.dtype):
         of_categories = getattr(getattr(dtype, "categories", None), "dtype", None)

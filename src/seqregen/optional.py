@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__all__ = ["foreign_base", "require_package"]
+__all__ = ["foreign_base", "package_of", "require_package"]
 
 _HOLD_COLUMNS = ("pandas", "polars", "pyarrow", "numpy")
 
@@ -14,6 +14,12 @@ def foreign_base(value: Any) -> type | None:
     """The class of pandas, polars, pyarrow or numpy that a value is of, by itself or as a subclass; None for others."""
     bases = type(value).__mro__
     return next((base for base in bases if base.__module__.partition(".")[0] in _HOLD_COLUMNS), None)
+
+
+def package_of(value: Any) -> str:
+    """The library that a value belongs to: "pandas", "polars", "pyarrow", "numpy"; "" for any other."""
+    base = foreign_base(value)
+    return "" if base is None else base.__module__.partition(".")[0]
 
 
 def require_package(package: str, user: str, extra: str, advice: str = "") -> None:

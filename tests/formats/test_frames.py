@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 
 from seqregen import Origin, SequenceDataset
 from seqregen.formats import from_frame, to_frame
-from seqregen.formats.columns import encode_column, package_of
+from seqregen.formats.columns import encode_column
 from seqregen.inputs import check_sequences
 from seqregen.model_selection import append_targets, leave_one_out
+from seqregen.optional import package_of
 
 LIBRARIES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "lazy": pl.LazyFrame, "pyarrow": pa.table}
 over_libraries = pytest.mark.parametrize("make", LIBRARIES.values(), ids=LIBRARIES)

@@ -113,21 +113,3 @@ def test_what_is_in_its_own_history_has_no_rank(sasrec):
     data = SequenceDataset.from_sequences([["a", "b", "a", "c"], ["b", "a", "b", "c"]] * 5)
     data = data.append(data.items[[0, 1, 0]], np.array([0, 3]), Origin.MINED)
     assert len(RankFilter(sasrec, highest_rank=np.iinfo(np.int64).max).fit_transform(data)) == 10
-
-
-class Noted(Exception):
-    pass
-
-
-def test_the_seed_of_the_default_recommender_is_of_the_random_state(monkeypatch):
-    seeds = []
-
-    def note(self, X, companion=None):
-        seeds.append(self.random_state)
-        raise Noted
-
-    monkeypatch.setattr(SASRec, "_fit", note)
-    for state in (0, 0, 1):
-        with pytest.raises(Noted):
-            RankFilter(random_state=state).fit([[1, 2, 3], [2, 3, 4], [4, 1, 2]])
-    assert seeds[0] == seeds[1] != seeds[2]

@@ -362,21 +362,3 @@ def test_ranks_that_are_not_one_a_row(of_users):
     data = of_users.append(np.array([1, 4, 2, 4]), np.array([0, 2, 4]), Origin.MINED)
     with pytest.raises(ValueError, match=r"Ranks.rank must give one rank for each of 2 rows; got the shape \(5,\)"):
         RankFilter(Ranks()).fit(data).transform(data)
-
-
-class Noted(Exception):
-    pass
-
-
-def test_the_seed_of_the_default_teacher_is_of_the_random_state(monkeypatch):
-    seeds = []
-
-    def note(self, X, companion=None):
-        seeds.append(self.random_state)
-        raise Noted
-
-    monkeypatch.setattr(SASRec, "_fit", note)
-    for state in (0, 0, 1):
-        with pytest.raises(Noted):
-            TeacherRegenerator(random_state=state).fit([[1, 2, 3], [2, 3, 4], [4, 1, 2]])
-    assert seeds[0] == seeds[1] != seeds[2]

@@ -14,20 +14,14 @@ import numpy as np
 
 from ..columns import missing_value, with_room_for_missing
 from ..labels import LabelError, as_label_array, blocks, build_vocabulary, is_missing
-from ..optional import foreign_base
+from ..optional import package_of
 from ..times import signed_times
 from .polars_columns import wide_integers
 
-__all__ = ["encode_column", "label_column", "number_type", "package_of", "time_column", "value_column"]
+__all__ = ["encode_column", "label_column", "number_type", "time_column", "value_column"]
 
 # What hash tables of texts in C may stumble over.
 _ODD = re.compile("[\\0\ud800-\udfff]")
-
-
-def package_of(column: Any) -> str:
-    """The library that an object belongs to: "pandas", "polars", "pyarrow", "numpy"; "" for any other."""
-    base = foreign_base(column)
-    return "" if base is None else base.__module__.partition(".")[0]
 
 
 def encode_column(column: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -11,11 +11,11 @@ import numpy as np
 
 from ..callers import stacklevel_of_caller
 from ..labels import LabelError, blocks
-from ..optional import foreign_base, require_package
+from ..optional import foreign_base, package_of, require_package
 from ..ragged import offsets_from_lengths, position_in_row, read_only, row_of_position
 from ..sequences import Origin, SequenceDataset
 from ..times import missing_times
-from .columns import encode_column, label_column, package_of, time_column, value_column
+from .columns import encode_column, label_column, time_column, value_column
 from .lists import convert_arrow_lists, is_list_type
 from .polars_columns import polars_series
 

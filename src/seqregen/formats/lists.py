@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..labels import LabelError
+from ..optional import package_of
 from ..ragged import offsets_from_lengths, read_only
 from ..sequences import SequenceDataset
-from .columns import encode_column, package_of
+from .columns import encode_column
 
 __all__ = ["convert_arrow_lists", "is_list_type"]
 

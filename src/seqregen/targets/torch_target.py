@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -220,9 +219,7 @@ class TorchTarget(SequentialRecommender):
         return self
 
     def _module_params(self) -> dict[str, Any]:
-        given = {name.removeprefix(_PREFIX): value for name, value in vars(self).items() if name.startswith(_PREFIX)}
-        # Grids of numpy hold its own numbers, which layers of torch refuse as sizes.
-        return {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        return {name.removeprefix(_PREFIX): value for name, value in vars(self).items() if name.startswith(_PREFIX)}
 
     # What the base asks for
 
