@@ -10,6 +10,9 @@ from .data import data_file
 from .machine import threads
 from .timing import Comparison, Measurement
 
+# Scripts of another environment: what they import is not here, and they have no doctests.
+collect_ignore_glob = ["peers/*"]
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:

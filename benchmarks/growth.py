@@ -23,6 +23,7 @@ import numpy as np
 
 from .arguments import positive_number
 from .machine import RESULTS, describe_machine, threads
+from .memory import forget_peak, peak_mebibytes, resident_mebibytes
 from .result_files import finished_files, read_json
 
 __all__ = ["ITEM_SIZES", "SIZES", "STAGES", "Size", "added_mebibytes", "growth_table", "main", "measured_sizes"]
@@ -97,30 +98,12 @@ def _stages(size: Size, limit: float) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _measured(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    before = _resident(peak=False)
-    _forget_peak()
+    before = resident_mebibytes()
+    forget_peak()
     started = time.process_time()
     made = work()
     seconds = time.process_time() - started
-    return made, {"seconds": seconds, "mebibytes": _resident(peak=True), "mebibytes_before": before}
-
-
-def _forget_peak() -> None:
-    # Linux counts the peak anew after a 5 is written here; elsewhere the peak is that of the process so far.
-    path = Path("/proc/self/clear_refs")
-    if path.exists():
-        path.write_text("5")
-
-
-def _resident(peak: bool) -> float:
-    path = Path("/proc/self/status")
-    if not path.exists():
-        from .path import peak_mebibytes
-
-        return peak_mebibytes()
-    name = "VmHWM:" if peak else "VmRSS:"
-    (line,) = (line for line in path.read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) / 1024
+    return made, {"seconds": seconds, "mebibytes": peak_mebibytes(), "mebibytes_before": before}
 
 
 def _expected(stage: str, size: Size) -> float:

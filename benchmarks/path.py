@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,15 +11,10 @@ from seqregen.metrics import ndcg_at_k, recall_at_k
 from seqregen.model_selection import leave_one_out
 
 from .data import data_file, read_sequences
+from .memory import peak_mebibytes
 from .workload import MIN_SUPPORT, N_MEMORIES, WINDOW
 
-__all__ = ["peak_mebibytes", "walk"]
-
-
-def peak_mebibytes() -> float:
-    """Largest resident size of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024**2 if sys.platform == "darwin" else 1024)
+__all__ = ["walk"]
 
 
 def walk(name: str, loss: str, max_epochs: int | None) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ import torch
 
 import seqregen
 
-from .path import peak_mebibytes
+from .memory import peak_mebibytes
 from .timing import Comparison
 from .workload import Workload
 

@@ -21,7 +21,7 @@ from seqregen.training.fingerprint import fingerprint
 
 from .machine import RESULTS as ALL_RESULTS
 from .machine import describe_machine
-from .path import peak_mebibytes
+from .memory import peak_mebibytes
 from .recipes import make_model
 from .result_files import read_run
 from .row_maker import RowMaker, rows_settings

@@ -8,19 +8,23 @@ from __future__ import annotations
 import math
 
 import pytest
+from torch.nn import functional
 
 from .peers import environment
 from .personalizer_cost import MODELS, personalized_epoch
 from .stages import (
+    bfloat16_epoch,
     cl4srec_epoch,
     decoding,
     fmlp_epoch,
     gnn_epoch,
     gru4rec_epoch,
+    metrics,
     mining,
     ranking,
     regenerator_epoch,
     sasrec_epoch,
+    softmax_loss,
 )
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
@@ -100,9 +104,33 @@ def test_full_ranking(work, compare, against):
     assert measured.facts["ranked"] == len(work.X)
 
 
+@pytest.mark.skipif(not environment.is_built(), reason="build it: python -m benchmarks.peers.environment")
+@pytest.mark.parametrize("against", ["RecTools", "RecBole"])
+def test_full_ranking_against_peers(work, compare, against):
+    assert min(compare(_against(ranking(work), against), rounds=1).baseline_seconds) > 0
+
+
+@pytest.mark.skipif(not environment.is_built(), reason="build it: python -m benchmarks.peers.environment")
+def test_metrics_against_ranx(work, compare):
+    facts = compare(_against(metrics(work), "ranx")).facts
+    assert facts["metrics"] == pytest.approx(facts["metrics of ranx"])
+
+
+@pytest.mark.skipif(not hasattr(functional, "linear_cross_entropy"), reason="torch has its own from 2.13 on")
+def test_softmax_over_all_items(work, compare):
+    assert min(compare(_against(softmax_loss(work), "torch")).seconds) > 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_bfloat16_epoch(work, compare, model):
+    comparison = next(each for each in bfloat16_epoch(work) if each.stage.startswith(f"{model} "))
+    facts = compare(comparison, rounds=1).facts
+    assert facts["loss in bfloat16"] == pytest.approx(facts["loss in float32"], rel=0.01)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_personalized_epoch(work, compare, model):
-    comparison = next(each for each in personalized_epoch(work) if each.stage.startswith(f"{model},"))
+    (comparison,) = personalized_epoch(work, model)
     measured = compare(comparison, rounds=1)
     assert measured.facts["updates"] > 0
     assert measured.facts["peak MiB"] > 0
