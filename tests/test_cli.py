@@ -568,7 +568,7 @@ def test_regenerate_holds_out_and_includes(capsys: pytest.CaptureFixture, rating
     included = ["--include", "original", "mined"]
     code, _, err = run(capsys, "regenerate", ratings, "-o", text, *held_out, *included, *FAST_REGENERATOR)
     assert code == 0
-    lost = "origins, source rows, pairs, users and validation items"
+    lost = "origins, pairs, users and validation items"
     assert f"warning: text keeps the rows alone, not their {lost}; write .parquet" in err
     assert len(text.read_text().splitlines()) > 60
 
@@ -588,6 +588,15 @@ def test_items_that_are_held_out_of_rows_left_away_are_not_kept(
     assert "leave_one_out" not in err
 
 
+def test_text_of_added_rows_alone_loses_their_origins(
+    capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path
+) -> None:
+    included = ["--include", "regenerated", *FAST_REGENERATOR]
+    code, _, err = run(capsys, "regenerate", ratings, "-o", tmp_path / "new.txt", *included)
+    assert code == 0
+    assert "warning: text keeps the rows alone, not their origins; write .parquet" in err
+
+
 def test_users_that_text_cannot_hold_end_no_work(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     rows, text = tmp_path / "rows.parquet", tmp_path / "rows.txt"
     # No two rows share a pair, so that none is added, and each still has its user.
@@ -595,7 +604,7 @@ def test_users_that_text_cannot_hold_end_no_work(capsys: pytest.CaptureFixture, 
     data.replace(users=np.array(["u 1", "u 2"], dtype=object)).to_parquet(rows)
     code, _, err = run(capsys, "regenerate", rows, "-o", text, *FAST_REGENERATOR)
     assert code == 0
-    assert "warning: text keeps the rows alone, not their pairs and users; write .parquet" in err
+    assert "warning: text keeps the rows alone, not their users; write .parquet" in err
     assert text.read_text().splitlines() == ["1 1 2", "2 3 4"]
 
 
@@ -695,7 +704,21 @@ def test_score_warns_of_what_was_trained_on(capsys: pytest.CaptureFixture, ratin
     assert "warning: the model was trained on the very items" in err
     write_text(make_sequences(60, 20, random_state=1), other)
     _, _, err = run(capsys, "score", path, other, "-q")
-    assert "warning: the model was trained on other rows" in err
+    assert "warning: these histories are not just the rows that the model was trained on" in err
+
+
+def test_an_item_of_the_targets_alone_does_not_hide_what_was_trained_on(
+    capsys: pytest.CaptureFixture, ratings: Path, tmp_path: Path
+) -> None:
+    path, whole = tmp_path / "model.pkl", tmp_path / "whole.txt"
+    rows = make_sequences(60, 20, random_state=0).to_lists()
+    rows[0] = [*rows[0], 999]
+    write_text(SequenceDataset.from_sequences([row[:-1] for row in rows]), ratings)
+    write_text(SequenceDataset.from_sequences(rows), whole)
+    assert run(capsys, "train", ratings, "-o", path, *FAST_MODEL)[0] == 0
+    _, out, _ = run(capsys, "score", path, whole, "-q")
+    assert "1 unknown targets" in out
+    assert "Held out: the model was trained on these histories without the ranked items." in out
 
 
 def test_train_with_regeneration_and_of_a_regenerated_file(

@@ -52,6 +52,38 @@ class BatchNorm(Recurrent):
         return self.norm(super().forward(items).transpose(1, 2)).transpose(1, 2)
 
 
+class Annealed(Recurrent):
+    """Its counter of steps is a plain attribute, so the best epoch and checkpoints lose it."""
+
+    def __init__(self, n_items):
+        super().__init__(n_items)
+        self.steps = 0
+
+    def forward(self, items):
+        if self.training:
+            self.steps += 1
+        return super().forward(items) * (1 + self.steps / 100)
+
+
+class AnnealedInTraining(Recurrent):
+    def __init__(self, n_items):
+        super().__init__(n_items)
+        self.register_buffer("steps", torch.zeros(()), persistent=False)
+
+    def forward(self, items):
+        states = super().forward(items)
+        if self.training:
+            self.steps += 1
+            states = states * (1 + self.steps / 100)
+        return states
+
+
+class AnnealedByABuffer(AnnealedInTraining):
+    def __init__(self, n_items):
+        super().__init__(n_items)
+        self.register_buffer("steps", torch.zeros(()))
+
+
 class Centred(Recurrent):
     def forward(self, items):
         states = super().forward(items)
@@ -96,6 +128,8 @@ class WrongShape(Recurrent):
     [
         (TorchTarget(RunsOverPadding, padding="left"), "padding", "so padding is read; mask code 0"),
         (TorchTarget(BatchNorm), "row_mixing", "such as batch norm, by layer norm"),
+        (TorchTarget(Annealed), "state", r"in training, states change with .* make it a parameter, or a buffer"),
+        (TorchTarget(AnnealedInTraining), "state", r"in training, states change with something"),
         (TorchTarget(AlwaysDropping), "repeatable", "two answers; randomness must stop in eval mode"),
         (TorchTarget(NumpyNoise), "repeatable", "two fits with random_state=0 differ; .* not from numpy"),
         (TorchTarget(GlobalNumpyNoise), "repeatable", "fit draws from numpy's global random state"),
@@ -106,6 +140,12 @@ class WrongShape(Recurrent):
 )
 def test_broken_modules_fail(target, name, message):
     fails(target, name, message)
+
+
+def test_a_counter_in_the_state_dict_passes():
+    others = [name for name in CHECKS if name != "state"]
+    found = check_target(TorchTarget(AnnealedByABuffer), n_items=12, skip=others)
+    assert found == {"state": "state_dict() has all that training changes"}
 
 
 def test_scores_that_depend_on_other_rows_fail():

@@ -444,7 +444,7 @@ class TestWrongModules:
                 return super().forward(items) + self.places(torch.arange(items.shape[1]))
 
         with pytest.raises(
-            ValueError, match=r"cannot read a row of max_length=\d+ items: IndexError: .* lower max_len"
+            ValueError, match=r"cannot read a row of \d+ items, with max_length=\d+: IndexError: .* lower max_len"
         ):
             small(Short, item_table="items").fit(sequences)
 

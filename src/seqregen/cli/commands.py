@@ -128,7 +128,7 @@ def regenerate(options: Namespace, console: Console) -> None:
 def _as_in_text(rows: SequenceDataset, users_are_written: bool) -> SequenceDataset:
     """The rows without users that were not checked for what text can hold, once it is told what text loses."""
     lost = lost_in_text(rows)
-    if rows.users is not None and not users_are_written:
+    if rows.users is not None and not users_are_written and rows.n_original:
         # Where no row was added in the end, each still has its user.
         rows, lost = rows.replace(users=None), list(dict.fromkeys([*lost, "users"]))
     if lost:
@@ -209,7 +209,7 @@ def train(options: Namespace, console: Console) -> None:
         if ready_made and (rows.validation is None or not rows.validation.any()):
             complain(
                 f"{options.file!r} holds no validation items: training stops on a plateau of its loss. Better: "
-                "seqregen regenerate FILE --hold-out validation, or validation-and-test.",
+                "seqregen regenerate or teach FILE --hold-out validation, or validation-and-test.",
                 "warning",
             )
             # The same with advice for those who write Python.
@@ -244,7 +244,7 @@ def _training_rows(options: Namespace, rows: SequenceDataset) -> SequenceDataset
     if ready_made and options.leave_one_out:
         raise CommandError(
             f"--leave-one-out needs raw histories; {options.file!r} holds rows or items that may show its last items. "
-            "Hold the test items out before: seqregen regenerate FILE --hold-out validation-and-test."
+            "Hold the test items out before: seqregen regenerate or teach FILE --hold-out validation-and-test."
         )
     return hold_out(rows, "test") if options.leave_one_out else rows
 
@@ -320,8 +320,8 @@ def _judge(model: Any, rows: SequenceDataset, histories: SequenceDataset) -> Non
         )
     else:
         complain(
-            "the model was trained on other rows than these histories; whether the ranked items were "
-            "among them cannot be told.",
+            "these histories are not just the rows that the model was trained on; whether the ranked items were "
+            "among those cannot be told.",
             "warning",
         )
 

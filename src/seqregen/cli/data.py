@@ -234,8 +234,8 @@ def lost_in_text(rows: SequenceDataset) -> list[str]:
     has_added_rows = rows.n_original < len(rows)
     lost = {
         "origins": has_added_rows,
-        "source rows": has_added_rows,
-        "pairs": rows.pairs is not None,
+        "source rows": has_added_rows and (rows.source >= 0).any(),
+        "pairs": rows.pairs is not None and len(rows.pairs.patterns) > 0,
         "users": loses_users(rows),
         "times": not keeps_times,
         "domains": rows.domains is not None,
@@ -247,8 +247,13 @@ def lost_in_text(rows: SequenceDataset) -> list[str]:
 
 def digest_rows(rows: SequenceDataset) -> str:
     """A fingerprint of the items of all rows that have any: tells whether a model was trained on just these rows."""
+    codes, first, places = np.unique(rows.items, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    # Codes count the labels of the file, of which the histories may lack some: these count what occurs, as it does.
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
     digest = hashlib.sha256()
-    for column in (rows.items, rows.lengths[rows.lengths > 0]):
+    for column in (ranks[places], rows.lengths[rows.lengths > 0]):
         digest.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
-    digest.update(repr(rows.vocabulary.tolist()).encode())
+    digest.update(repr(rows.vocabulary[codes[order] - 1].tolist()).encode())
     return digest.hexdigest()

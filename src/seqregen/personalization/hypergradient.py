@@ -58,9 +58,9 @@ def implicit_gradient(
         so leaves a factor to the learning rate. With ``n_terms=0`` and ``step=None`` no curvature is measured, and
         nothing is multiplied.
     tolerance : float, default=0
-        Once a product with the Hessian changes a power by less than this share of its length, the powers behind are
-        taken to change as much again each, and no more products are made. What is left out is of the order of the
-        tolerance's square. 0 makes all of them.
+        Once a product with the Hessian changes a power by so little that all the powers left together would change
+        by less than this share of its length, they are taken to change as much again each, and no more products are
+        made. What is left out is of the order of the tolerance's square. 0 makes all of them.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def through_minimum(
         curved = slopes.along(power, parameters)
         if step is None:
             step = _inverse_curvature(power, curved)
-        if tolerance > 0 and step * _length(curved) < tolerance * _length(power):
+        if tolerance > 0 and n_left * step * _length(curved) < tolerance * _length(power):
             _add_line(total, power, curved, step, n_left)
             break
         for part, bend, whole in zip(power, curved, total, strict=True):
@@ -162,7 +162,11 @@ def through_minimum(
                 part.sub_(bend, alpha=step)
             whole.add_(part)
     factor = -step if scaled and step is not None else -1.0
-    return [part.mul_(factor) for part in _filled(slopes.along(total, hyperparameters, last=True), hyperparameters)]
+    # What has no influence keeps its 0 under an infinite step, too.
+    return [
+        torch.where(part == 0, part, part * factor)
+        for part in _filled(slopes.along(total, hyperparameters, last=True), hyperparameters)
+    ]
 
 
 class _Slopes:

@@ -62,9 +62,8 @@ class DatasetPersonalizer(MetaEstimatorMixin, SequenceTransformer, Ranker):
     neumann_scaled : bool, default=True
         Whether the series is multiplied by its step, as the inverse is; not so in the published code.
     neumann_tolerance : float, default=1e-2
-        Products with the Hessian are spared once they change a term of the series by less than this share; the rest
-        follows a straight line, with an error of its square. With the published step one product of three is made.
-        Not published: 0 makes all.
+        Products with the Hessian are spared once those left would together change a term of the series by less than
+        this share; the rest follows a straight line, with an error of its square. Not published: 0 makes all.
     warmup_epochs : int, default=2
         First epochs, in which all weights are 1 and none is learnt (published code: 11; not in the paper). Early
         stopping counts them, too.

@@ -23,6 +23,8 @@ __all__ = ["PaddedNetwork"]
 _SHORTEST_CLASS = 8
 # Codes of the rows that a new module is tried on.
 _TRIAL_LENGTH = 3
+# Attention over a row costs its square: a max_length that stands for "never cut" is not tried to its end.
+_LONGEST_TRIAL = 2048
 
 
 class PaddedNetwork(NextItemNetwork):
@@ -172,12 +174,13 @@ class PaddedNetwork(NextItemNetwork):
 
     def _try_longest(self) -> None:
         """Call a new module on one row of ``max_length`` items: a table of positions may be too short."""
+        length = min(self.max_length, _LONGEST_TRIAL)
         try:
-            self._call(torch.ones(1, self.max_length, dtype=torch.int64))
+            self._call(torch.ones(1, length, dtype=torch.int64))
         except (IndexError, RuntimeError) as error:
             raise ValueError(
-                f"{self._name} cannot read a row of max_length={self.max_length} items: {type(error).__name__}: "
-                f"{error}. Give its positions that many places, or lower max_length."
+                f"{self._name} cannot read a row of {length} items, with max_length={self.max_length}: "
+                f"{type(error).__name__}: {error}. Give its positions that many places, or lower max_length."
             ) from error
 
     def _try_codes(self, codes: Tensor) -> Tensor:

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..nn import RandomMasks, use_masks
 from ..sequences import SequenceDataset
 from ..training import NextItemBatch
 from .trial import ALL_ROWS, Trial
 
-__all__ = ["check_gradients", "check_leaks", "check_row_mixing", "check_weights"]
+__all__ = ["check_gradients", "check_leaks", "check_row_mixing", "check_state", "check_weights"]
 
 # Steps within which every parameter must be used once: a part may be drawn by lot.
 _DRAWS = 20
@@ -67,6 +68,27 @@ def check_leaks(trial: Trial) -> str:
             "learns to copy; make it causal, or train it on prefixes",
         )  # fmt: skip
     return "no state sees its target"
+
+
+def check_state(trial: Trial) -> str:
+    if not trial.has_network:
+        return "not seen from outside"
+    batch, network = trial.batch(trial.data), trial.training_network()
+    with torch.no_grad():
+        for _ in range(_DRAWS):
+            network.target_states(batch)
+        network.load_state_dict(trial.fitted.network_.state_dict())
+        use_masks(network, RandomMasks(0, trial.device))
+        after = [network.target_states(batch).cpu(), network.eval().target_states(batch).cpu()]
+        new = trial.training_network()
+        before = [new.target_states(batch).cpu(), new.eval().target_states(batch).cpu()]
+    for where, found, expected in zip(("in training", "in use"), after, before, strict=True):
+        trial.assert_close(
+            found, expected,
+            f"{where}, states change with something that training changes and state_dict() lacks, so the best epoch "
+            "and checkpoints lose it; make it a parameter, or a buffer with register_buffer",
+        )  # fmt: skip
+    return "state_dict() has all that training changes"
 
 
 def check_gradients(trial: Trial) -> str:

@@ -24,6 +24,7 @@ CHECKS: dict[str, Callable[[Trial], str]] = {
     "padding": outside_checks.check_padding,
     "row_mixing": network_checks.check_row_mixing,
     "leaks": network_checks.check_leaks,
+    "state": network_checks.check_state,
     "gradients": network_checks.check_gradients,
     "weights": network_checks.check_weights,
     "pickling": outside_checks.check_pickling,
@@ -65,8 +66,9 @@ def check_target(target: Ranker, n_items: int = 20, *, skip: Collection[str] = (
     random_state, one result, and global random states untouched. ``shapes``: states, item vectors and scores.
     ``labels``: labels in, labels out. ``padding``, ``batch_mates``: neither changes a state. ``row_mixing``: nor do
     other rows in training, as with batch norm. ``leaks``: no state that is trained on sees its target.
-    ``gradients``: every parameter learns. ``weights``: the loss heeds them. ``pickling``, ``unseen_items``,
-    ``long_histories``; ``refitting``: a second fit starts from scratch.
+    ``state``: what training changes is in the network's ``state_dict()``, which is all that the best epoch and
+    checkpoints keep. ``gradients``: every parameter learns. ``weights``: the loss heeds them. ``pickling``,
+    ``unseen_items``, ``long_histories``; ``refitting``: a second fit starts from scratch.
 
     Examples
     --------
