@@ -247,13 +247,10 @@ def lost_in_text(rows: SequenceDataset) -> list[str]:
 
 def digest_rows(rows: SequenceDataset) -> str:
     """A fingerprint of the items of all rows that have any: tells whether a model was trained on just these rows."""
-    codes, first, places = np.unique(rows.items, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    # Codes count the labels of the file, of which the histories may lack some: these count what occurs, as it does.
-    ranks = np.empty_like(order)
-    ranks[order] = np.arange(len(order))
+    # Codes count the labels of a file, of which its histories may lack some: places count those that occur.
+    codes, places = np.unique(rows.items, return_inverse=True)
     digest = hashlib.sha256()
-    for column in (ranks[places], rows.lengths[rows.lengths > 0]):
+    for column in (places, rows.lengths[rows.lengths > 0]):
         digest.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
-    digest.update(repr(rows.vocabulary[codes[order] - 1].tolist()).encode())
+    digest.update(repr(rows.vocabulary[codes - 1].tolist()).encode())
     return digest.hexdigest()
