@@ -73,8 +73,9 @@ class Curves:
             return None
         last = _common([curve for side in sides for curve in side])
         here, before = (_averages(side, last).mean() for side in sides)
-        # Of the ratio of the two, as far as chance is a share of either.
-        deviation = chance.share * np.sqrt(sum(1 / len(side) for side in sides))
+        # Chance is a share of either side's own mean, so it does not matter which of them is the baseline.
+        errors = [mean / np.sqrt(len(side)) for mean, side in zip((here, before), sides, strict=True)]
+        deviation = chance.share * float(np.hypot(*errors)) / before
         ratio = float(here / before - 1)
         margin = float(deviation * stats.t.ppf(0.975, chance.freedom))
         p_value = float(2 * stats.t.sf(abs(ratio) / deviation, chance.freedom))

@@ -67,22 +67,30 @@ class Store:
         if not shared:
             return None
         here, before = (self._ranks(dataset, *side, shared) for side in sides)
-        base = float(np.mean([runs[sides[1]][seed]["test"]["ndcg@20"] for seed in shared]))
-        deviation, freedom = self._deviation_of([side[0] for side in sides])
-        deviation *= base
+        deviation, freedom = self._deviation_of(dataset, sides, shared)
         found = paired_bootstrap(
-            here, before, metric="ndcg", k=20, seed_deviation=deviation, seed_freedom=freedom, random_state=0
+            here,
+            before,
+            metric="ndcg",
+            k=20,
+            seed_deviation=deviation,
+            seed_freedom=freedom,
+            random_state=0,
         )
         difference, low, high = (100 * each / found.mean_b for each in (found.difference, found.low, found.high))
         return Gain(difference, (low, high), found.p_value, len(shared))
 
-    def _deviation_of(self, recipes: list[str]) -> tuple[float, int | None]:
-        """Of training, as a share of the mean, for the difference of two recipes; its degrees of freedom."""
-        chances = [chance for recipe in recipes if (chance := self.chances.of(recipe)) is not None]
-        if len(chances) < len(recipes):
+    def _deviation_of(
+        self, dataset: str, sides: tuple[tuple[str, str], ...], seeds: list[int]
+    ) -> tuple[float, int | None]:
+        """Of training, each side's a share of its own mean NDCG@20; degrees of freedom of their difference."""
+        chances = [chance for recipe, _ in sides if (chance := self.chances.of(recipe)) is not None]
+        if len(chances) < len(sides):
             return 0.0, None
-        shares, freedoms = zip(*((chance.share, chance.freedom) for chance in chances), strict=True)
-        return float(np.sqrt(np.mean(np.square(shares)))), min(freedoms)
+        runs = self.runs(dataset)
+        means = [np.mean([runs[side][seed]["test"]["ndcg@20"] for seed in seeds]) for side in sides]
+        deviations = [chance.share * mean for chance, mean in zip(chances, means, strict=True)]
+        return float(np.sqrt(np.mean(np.square(deviations)))), min(chance.freedom for chance in chances)
 
     def _ranks(self, dataset: str, recipe: str, variant: str, seeds: list[int]) -> np.ndarray:
         """Ranks of the users under each seed, (n_seeds, n_users)."""

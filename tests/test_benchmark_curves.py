@@ -32,19 +32,19 @@ def write(directory, variant, seed, curve, test=0.5):
 
 @pytest.fixture
 def store(tmp_path):
-    write(tmp_path, "original", 0, np.repeat([0.1, 0.99, 5.0], [20, 20, 7]), test=0.4)
-    write(tmp_path, "original", 1, np.repeat([0.1, 1.01], [20, 20]), test=0.6)
+    write(tmp_path, "original", 0, np.repeat([0.1, 0.995, 5.0], [20, 20, 7]), test=0.4)
+    write(tmp_path, "original", 1, np.repeat([0.1, 1.005], [20, 20]), test=0.6)
     write(tmp_path, "mined", 0, np.repeat([0.1, 1.5, 9.0], [20, 20, 30]))
     write(tmp_path, "regenerated", 0, np.repeat([0.1, 1.01], [20, 25]))
     return Store(tmp_path)
 
 
 def test_curves_are_compared_over_the_last_epochs_that_all_runs_have(store):
-    chance = np.sqrt(2) * 0.01
+    chance = np.sqrt(2) * 0.005
     found = curves.Curves(store).comparisons("amazon-beauty")[RECIPE, "mined"]
     assert (found.percent, found.last, found.n_seeds) == (pytest.approx(50), 40, 1)
-    # One seed beside two; one degree of freedom.
-    deviation = 100 * chance * np.sqrt(1 + 1 / 2)
+    # One seed beside two, each of a chance that is a share of its own mean; one degree of freedom.
+    deviation = 100 * chance * np.sqrt(1.5**2 + 1 / 2)
     margin = deviation * stats.t.ppf(0.975, 1)
     assert found.interval == pytest.approx((50 - margin, 50 + margin))
     assert found.p_value == pytest.approx(2 * stats.t.sf(50 / deviation, 1))
@@ -59,6 +59,14 @@ def test_a_baseline_need_not_be_the_original_rows(store):
     assert found.percent == pytest.approx(100 * (1.01 / ((15 * 1.5 + 5 * 9) / 20) - 1))
 
 
+def test_it_does_not_matter_for_chance_which_side_is_the_baseline(store):
+    found = curves.Curves(store)
+    pairs = (("mined", "original"), ("original", "mined"))
+    gain, loss = (found.comparison("amazon-beauty", RECIPE, *pair) for pair in pairs)
+    assert gain.p_value == pytest.approx(loss.p_value)
+    assert gain.percent > 0 > loss.percent
+
+
 def test_tables_of_curves(store):
     lines = curves.curves_table(curves.Curves(store)).splitlines()[2:]
     # One degree of freedom: of two comparisons the one that is far off holds.
@@ -68,7 +76,7 @@ def test_tables_of_curves(store):
     assert line.startswith(f"{pair}| -70.")
     assert " to epoch 45 | " in line
     chances = curves.chances_table(store, curves.Curves(store)).splitlines()[2:]
-    assert chances == [f"| {RECIPE} | 1 | 28.3 % | 1.4 % |"]
+    assert chances == [f"| {RECIPE} | 1 | 28.3 % | 0.7 % |"]
 
 
 def test_without_two_seeds_that_differ_there_is_nothing_to_compare(tmp_path):

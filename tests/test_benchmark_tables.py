@@ -38,6 +38,17 @@ def test_the_overview_tells_what_holds_and_what_has_one_seed(tmp_path):
     assert lines == [f"| amazon-beauty | {RECIPE} | .3333 (.0368) | {gains} |"]
 
 
+def test_it_does_not_matter_for_chance_which_side_is_the_baseline(tmp_path):
+    for variant, ranks in {"original": (7, 6, 7), "mined": (1, 1, 2)}.items():
+        for seed, rank in enumerate(ranks):
+            write_run(tmp_path, RECIPE, variant, seed, rank)
+    store = Store(tmp_path)
+    gain = store.comparison("amazon-beauty", RECIPE, "mined", "original")
+    loss = store.comparison("amazon-beauty", RECIPE, "original", "mined")
+    assert 0.001 < gain.p_value == pytest.approx(loss.p_value)
+    assert gain.percent > 0 > loss.percent
+
+
 def test_losses_are_compared_on_the_original_rows(tmp_path):
     for recipe, ranks in (("SASRec-bce", (7, 1, 7)), ("SASRec-softmax", (1, 1)), ("GNN-bce", (7,))):
         for seed, rank in enumerate(ranks):
