@@ -15,7 +15,10 @@ from seqregen.metrics import UNREACHABLE, ndcg_at_k
 __all__ = ["BrokenResult", "finished_files", "read_json", "read_ranks", "read_run"]
 
 # What all that read a run rely on.
-_FACTS = ("recipe", "variant", "seed", "settings", "history", "rows", "test", "groups")
+_FACTS: dict[str, type] = {
+    "dataset": str, "recipe": str, "variant": str, "seed": int, "settings": dict, "history": list, "rows": dict,
+    "test": dict, "groups": dict,
+}  # fmt: skip
 
 
 class BrokenResult(ValueError):
@@ -53,14 +56,20 @@ def read_run(path: Path) -> dict[str, Any]:
     Raises
     ------
     BrokenResult
-        It is no JSON, or no record of a run.
+        It is no JSON, or no record of a run, or that of another run than its name says.
     """
     record = read_json(path)
     if not isinstance(record, dict):
         raise BrokenResult(path, f"is no record of a run but a {type(record).__name__}")
-    for name in _FACTS:
+    for name, kind in _FACTS.items():
         if name not in record:
             raise BrokenResult(path, f"is no whole record of a run: it has no {name!r}")
+        if not isinstance(record[name], kind):
+            raise BrokenResult(path, f"is no whole record of a run: its {name!r} is no {kind.__name__}")
+    # A copy under another name would be counted beside the run that it is of.
+    called = "_".join(str(record[name]) for name in ("dataset", "recipe", "variant", "seed"))
+    if called != path.stem:
+        raise BrokenResult(path, f"holds another run than its name says, {called}")
     return record
 
 

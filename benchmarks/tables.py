@@ -279,10 +279,18 @@ def costs_table(store: Store, dataset: str) -> str:
 
 
 def _seconds_of_rows(record: dict[str, Any]) -> float | None:
-    """What making the added rows took; None where none were, or it was not kept."""
+    """What making the added rows took; None where none were, or it was not kept from the start."""
+    # A making that went on from a checkpoint knows the seconds of its last piece, and those of all epochs.
+    if _seconds_of_epochs(record.get("regenerator_history") or []) > record.get("regenerator_fit_seconds", 0):
+        return None
     parts = ("mining_seconds", "regenerator_fit_seconds", "regenerator_transform_seconds")
     found = [record[part] for part in parts if part in record]
     return sum(found) if found else None
+
+
+def _seconds_of_epochs(history: list) -> float:
+    """Of a regenerator, or of several teachers one after the other."""
+    return sum(_seconds_of_epochs(part) if isinstance(part, list) else part["seconds"] for part in history)
 
 
 def _compared_runs(runs: Records) -> Iterable[tuple[str, str, dict[int, dict[str, Any]]]]:

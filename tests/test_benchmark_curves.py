@@ -18,6 +18,7 @@ RECIPE = "SASRec-bce"
 
 def write(directory, variant, seed, curve, test=0.5):
     record = {
+        "dataset": "amazon-beauty",
         "recipe": RECIPE,
         "variant": variant,
         "seed": seed,

@@ -16,13 +16,13 @@ from seqregen.metrics import ndcg_at_k
 RECIPE = "SASRec-bce"
 
 
-def write_run(directory, recipe, variant, seed, rank) -> None:
+def write_run(directory, recipe, variant, seed, rank, **facts) -> None:
     """The files of a run in which all of 400 users' targets have one rank."""
     ranks = np.full(400, rank)
     record = {
-        "recipe": recipe, "variant": variant, "seed": seed, "settings": {}, "history": [], "rows": {},
+        "dataset": "amazon-beauty", "recipe": recipe, "variant": variant, "seed": seed, "settings": {}, "history": [], "rows": {},
         "groups": {"history_length": {"to 4": {"users": 400}}}, "test": {"ndcg@20": ndcg_at_k(ranks, 20)},
-    }  # fmt: skip
+    } | facts  # fmt: skip
     path = directory / f"amazon-beauty_{recipe}_{variant}_{seed}.json"
     path.write_text(json.dumps(record))
     np.savez_compressed(path.with_suffix(".npz"), ranks=ranks)
@@ -47,6 +47,21 @@ def test_it_does_not_matter_for_chance_which_side_is_the_baseline(tmp_path):
     loss = store.comparison("amazon-beauty", RECIPE, "original", "mined")
     assert 0.001 < gain.p_value == pytest.approx(loss.p_value)
     assert gain.percent > 0 > loss.percent
+
+
+@pytest.mark.parametrize("teachers", [1, 2])
+def test_a_making_that_went_on_from_a_checkpoint_costs_no_piece_of_its_time(tmp_path, teachers):
+    history = [{"epoch": epoch, "seconds": 60.0} for epoch in range(4)]
+    for seed, fit_seconds in enumerate((300.0, 1.5)):
+        write_run(tmp_path, RECIPE, "original", seed, 7)
+        write_run(
+            tmp_path, RECIPE, "taught", seed, 7,
+            rows={"interactions": 10}, history=[{"seconds": 1.0}],
+            regenerator_fit_seconds=fit_seconds, regenerator_transform_seconds=60.0,
+            regenerator_history=history if teachers == 1 else [history[:2], history[2:]],
+        )  # fmt: skip
+    assert tables._seconds_of_rows(Store(tmp_path).runs("amazon-beauty")[RECIPE, "taught"][0]) == 360.0
+    assert tables._seconds_of_rows(Store(tmp_path).runs("amazon-beauty")[RECIPE, "taught"][1]) is None
 
 
 def test_losses_are_compared_on_the_original_rows(tmp_path):

@@ -43,7 +43,7 @@ def test_a_whole_run_is_read(path):
         (b"", "is broken: Expecting value"),
         (b"\xff\xfe", "is broken: 'utf-8' codec"),
         (b"[1]", "is no record of a run but a list"),
-        (b'{"recipe": "SASRec-bce"}', "is no whole record of a run: it has no 'variant'"),
+        (b'{"recipe": "SASRec-bce"}', "is no whole record of a run: it has no 'dataset'"),
     ],
 )
 def test_a_broken_record_is_named(path, contents, fault, monkeypatch, capsys):
@@ -53,6 +53,21 @@ def test_a_broken_record_is_named(path, contents, fault, monkeypatch, capsys):
     monkeypatch.setattr(report, "RESULTS", path.parent)
     assert benchmarks_main.main(["report", "--datasets", "amazon-beauty"]) == 2
     assert f"{path.name} {fault}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("test", None, "is no whole record of a run: its 'test' is no dict"),
+        ("seed", "0", "is no whole record of a run: its 'seed' is no int"),
+        ("seed", 1, "holds another run than its name says, amazon-beauty_SASRec-bce_original_1"),
+        ("dataset", "yelp", "holds another run than its name says, yelp_SASRec-bce_original_0"),
+    ],
+)
+def test_the_record_of_another_run_is_named(path, name, value, fault):
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(BrokenResult, match=f"{path.name} {fault}"):
+        read_run(path)
 
 
 def test_other_files_of_results_are_named_too(tmp_path):
