@@ -20,7 +20,8 @@ def write_run(directory, recipe, variant, seed, rank, **facts) -> None:
     """The files of a run in which all of 400 users' targets have one rank."""
     ranks = np.full(400, rank)
     record = {
-        "dataset": "amazon-beauty", "recipe": recipe, "variant": variant, "seed": seed, "settings": {}, "history": [], "rows": {},
+        "dataset": "amazon-beauty", "recipe": recipe, "variant": variant, "seed": seed,
+        "settings": {}, "history": [], "rows": {},
         "groups": {"history_length": {"to 4": {"users": 400}}}, "test": {"ndcg@20": ndcg_at_k(ranks, 20)},
     } | facts  # fmt: skip
     path = directory / f"amazon-beauty_{recipe}_{variant}_{seed}.json"

@@ -266,3 +266,25 @@ def test_large_integers_and_floats_are_compared_exactly():
     # As floats both would be one number.
     assert encode_labels(np.array([2.0**53, 5.0]), np.array([5, 2**53 + 1])).tolist() == [0, 1]
     assert encode_labels(np.array([2**53 + 1, 5]), np.array([2.0**53, 5.0])).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(("values", "place"), [(["a", None, "b"], 1), ([2**60 + 1, 5, None], 2)])
+def test_missing_entries_of_a_dictionary_are_missing(values, place, chunked):
+    labels = pa.array(values).dictionary_encode()
+    with pytest.raises(LabelError) as caught:
+        as_label_array(pa.chunked_array([labels]) if chunked else labels)
+    assert caught.value.position == place
+
+
+@pytest.mark.parametrize("values", [["b", "a"], [2**60 + 1, 5]])
+def test_entries_of_a_dictionary_are_its_labels(values):
+    labels = pa.array(values).dictionary_encode()
+    assert as_label_array(labels).tolist() == as_label_array(pa.chunked_array([labels])).tolist() == values
+    assert as_label_array(pa.chunked_array([], labels.type)).tolist() == []
+
+
+@pytest.mark.parametrize("value", [np.str_("a"), np.bytes_(b"a"), np.True_])
+def test_scalars_of_numpy_are_labels_of_python(value):
+    for labels in ([value, value], np.fromiter([value, value], dtype=object)):
+        assert set(map(type, as_label_array(labels))) == {type(value.item())}

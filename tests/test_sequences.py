@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -236,6 +236,9 @@ UTC_TIMES = pd.to_datetime(["2020-01-01", "2021-01-01", "2022-01-01"], utc=True)
         ([datetime(2020, 1, 1, tzinfo=UTC), date(2021, 1, 1), None], np.array(["2020", "2021", "NaT"], "M8[s]")),
         ([3, None, 2**62], np.array([3, np.iinfo(np.int64).min, 2**62])),
         ([0.5, None, 2], np.array([0.5, np.nan, 2])),
+        ([timedelta(hours=1), None, pd.Timedelta("2h")], np.array([1, "NaT", 2], "m8[h]")),
+        ([np.timedelta64(1, "h"), timedelta(hours=2), None], np.array([1, 2, "NaT"], "m8[h]")),
+        (pd.array([3, None, 5], "Int64"), np.array([3, np.iinfo(np.int64).min, 5])),
     ],
 )
 def test_times_may_be_objects(times, expected):
@@ -248,6 +251,28 @@ def test_times_may_be_objects(times, expected):
 def test_what_is_no_time_is_refused(times):
     with pytest.raises(ValueError, match=r"timestamps cannot be read at position 0: (times must be|the time 11805)"):
         SequenceDataset.from_sequences([[1, 2], [3]]).replace(timestamps=times)
+
+
+def test_moments_and_durations_are_no_times_of_one_kind():
+    with pytest.raises(ValueError, match=r"at position 2: times must be all moments or all durations; got .*3600"):
+        SequenceDataset.from_sequences([[1, 2], [3]]).replace(timestamps=[date(2020, 1, 1), None, timedelta(hours=1)])
+
+
+@pytest.mark.parametrize("key", [np.array(1), np.array(-1, np.int8), np.uint16(1), torch.tensor(1)])
+def test_a_row_may_be_chosen_by_an_integer_without_a_dimension(key):
+    assert SequenceDataset.from_sequences([["a", "b"], ["c"]])[key].tolist() == ["c"]
+
+
+@pytest.mark.parametrize("key", [True, np.True_, np.array(True), torch.tensor(True), 1.0, np.array(1.0), "1", None])
+def test_what_is_no_row_number_is_refused(key):
+    with pytest.raises(IndexError, match="rows are chosen by an integer"):
+        SequenceDataset.from_sequences([["a", "b"], ["c"]])[key]
+
+
+def test_a_tensor_chooses_rows():
+    dataset = SequenceDataset.from_sequences([["a", "b"], ["c"]])
+    assert dataset[torch.tensor([1])].to_lists() == [["c"]]
+    assert dataset[torch.tensor([True, False])].to_lists() == [["a", "b"]]
 
 
 def test_times_that_a_sum_would_change_are_refused():

@@ -20,6 +20,7 @@ from .labels import (
     read_labels,
     require_distinct,
     require_order,
+    without_numpy_scalars,
 )
 from .pairs import PatternPairs
 from .ragged import row_of_position
@@ -35,6 +36,7 @@ __all__ = [
     "check_columns",
     "empty_share",
     "equal_columns",
+    "is_row_number",
     "joined_column",
     "missing_value",
     "renumber",
@@ -162,7 +164,8 @@ def _as_column(name: str, values: Any) -> np.ndarray:
         return read_labels(values, name)
     if name in _LABELS:
         require_order(values, name, "one label a row" if name in ROW_COLUMNS else "one label an interaction")
-    if np.ma.is_masked(values):
+    # pandas' nullable arrays have a mask, too, and None is what it hides there.
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         position = int(np.ma.getmaskarray(values).argmax())
         raise ValueError(f"{name} must not hold masked values; got one {_unit(name)} {position}.")
     array = _as_found(values) if name in _LABELS else _as_array(values)
@@ -196,7 +199,8 @@ def _as_found(values: Any) -> np.ndarray:
     array = as_numpy(values)
     if isinstance(array, np.ndarray):
         # Strings of numpy's own kind have a missing value that is a value to them.
-        return array.astype(object) if array.dtype.kind == "T" else array
+        array = array.astype(object) if array.dtype.kind == "T" else array
+        return without_numpy_scalars(array) if array.dtype == object and array.ndim == 1 else array
     found = list(array)
     objects = np.fromiter(found, dtype=object, count=len(found))
     try:
@@ -314,11 +318,18 @@ def take(column: np.ndarray | None, key: Any) -> np.ndarray | None:
     return None if column is None else column[key]
 
 
+def is_row_number(key: Any) -> bool:
+    """Whether a key is one integer: of Python or numpy, or an array or tensor without a dimension that holds one."""
+    if isinstance(key, bool) or getattr(key, "ndim", 0) != 0 or "bool" in str(getattr(key, "dtype", "")):
+        return False
+    return hasattr(key, "__index__") and "float" not in str(getattr(key, "dtype", ""))
+
+
 def row_numbers(key: Any, n_rows: int) -> np.ndarray:
     """Row numbers, int64, that a slice, an integer array or a boolean array stands for."""
     if isinstance(key, slice):
         return np.arange(n_rows)[key]
-    rows = np.asarray(key)
+    rows = np.asarray(as_numpy(key))
     if rows.ndim != 1:
         raise IndexError(f"rows are chosen by an integer, a slice, or a one-dimensional array; got {key!r}.")
     if rows.dtype == bool:

@@ -26,6 +26,7 @@ __all__ = [
     "require_distinct",
     "require_order",
     "same_vocabulary",
+    "without_numpy_scalars",
 ]
 
 
@@ -77,6 +78,7 @@ def as_label_array(labels: Iterable) -> np.ndarray:
     values = labels if isinstance(labels, np.ndarray) else _object_array(labels)
     if len(values) == 0:
         return np.zeros(0, dtype=np.int64)
+    values = without_numpy_scalars(values)
     types = set(map(type, values))
     if any(map(_is_foreign_scalar, types)):
         values = _object_array([python_value(value) for value in values])
@@ -153,6 +155,8 @@ def as_numpy(values: Any) -> Any:
         return np.asarray(values)
     if isinstance(values, np.ndarray) or not hasattr(values, "__array__"):
         return values
+    if package_of(values) == "pyarrow":
+        values = _without_dictionary(values)
     integers = _integers_with_missing(values)
     if integers is not None:
         # numpy would make floats of them.
@@ -161,6 +165,17 @@ def as_numpy(values: Any) -> Any:
         # numpy cannot read a tensor of a GPU, nor one that asks for gradients.
         values = values.detach().cpu()
     return np.asarray(values)
+
+
+def _without_dictionary(values: Any) -> Any:
+    """An array of pyarrow whose elements are spelt out: of chunks numpy would get a missing one as the last entry."""
+    import pyarrow as pa
+
+    if not hasattr(values, "type") or not pa.types.is_dictionary(values.type):
+        return values
+    if isinstance(values, pa.ChunkedArray):
+        return pa.chunked_array([chunk.dictionary_decode() for chunk in values.chunks], values.type.value_type)
+    return values.dictionary_decode()
 
 
 def _integers_with_missing(values: Any) -> np.ndarray | None:
@@ -200,6 +215,23 @@ def python_value(value: Any) -> Any:
     plain = value.as_py() if hasattr(value, "as_py") else value.item()
     # Python has no time of nanoseconds: numpy would give their bare number.
     return value if isinstance(value, (np.datetime64, np.timedelta64)) and isinstance(plain, int) else plain
+
+
+def without_numpy_scalars(values: np.ndarray) -> np.ndarray:
+    """Objects among which numpy's strings, bytes and booleans are Python's, for libraries that know only these.
+
+    Parameters
+    ----------
+    values : ndarray of object, shape (n,)
+
+    Returns
+    -------
+    ndarray of object, shape (n,)
+        The same array where it has none of them.
+    """
+    if not set(map(type, values)) & {np.str_, np.bytes_, np.bool_}:
+        return values
+    return _object_array([v.item() if isinstance(v, (np.str_, np.bytes_, np.bool_)) else v for v in values])
 
 
 def _from_typed_array(labels: np.ndarray) -> np.ndarray:

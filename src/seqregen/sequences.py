@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,7 @@ from .columns import (
     check_columns,
     empty_share,
     equal_columns,
+    is_row_number,
     joined_column,
     renumber,
     row_numbers,
@@ -256,8 +258,8 @@ class SequenceDataset(Exchange):
             if len(key) != 2 or key[1] is not Ellipsis:
                 raise IndexError(f"a dataset has one axis, its rows; got the key {key!r}.")
             key = key[0]
-        if isinstance(key, (int, np.integer)) and not isinstance(key, (bool, np.bool_)):
-            return self.vocabulary[self.row_codes(int(key)) - 1]
+        if is_row_number(key):
+            return self.vocabulary[self.row_codes(operator.index(key)) - 1]
         if isinstance(key, slice) and key.step in (None, 1):
             start, stop, _ = key.indices(len(self))
             return self._contiguous(start, max(start, stop))

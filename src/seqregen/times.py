@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,7 +16,7 @@ _CONVERT = "; convert them first, for example with pandas.to_datetime"
 
 
 def times_of_objects(times: np.ndarray) -> np.ndarray:
-    """Numbers, or datetimes and dates, from an array of objects; times with a zone in UTC, None as what is missing.
+    """Numbers, datetimes and dates, or durations, from an array of objects; zones become UTC, None what is missing.
 
     Raises
     ------
@@ -30,31 +30,43 @@ def times_of_objects(times: np.ndarray) -> np.ndarray:
     elif all(isinstance(time, Real) and not isinstance(time, (bool, np.bool_)) for time in known):
         found = np.full(times.shape, np.nan)
     else:
-        known = [
-            _as_datetime(time, place) for time, place in zip(known, np.flatnonzero(~missing).tolist(), strict=True)
-        ]
+        places = np.flatnonzero(~missing).tolist()
+        known = [_as_numpy_time(time, place) for time, place in zip(known, places, strict=True)]
+        _check_one_kind(known, places)
         found = np.full(times.shape, "NaT", dtype=np.result_type(*known))
     try:
         found[~missing] = known
     except OverflowError:
         place = next(place for place in np.flatnonzero(~missing) if not -(2**63) < times.flat[place] < 2**63)
         raise LabelError(f"the time {times.flat[place]} does not fit in 64 bits", int(place)) from None
-    if found.dtype.kind == "M":
+    if found.dtype.kind in "mM":
         _check_units(found.ravel(), known, np.flatnonzero(~missing))
     return found
 
 
-def _check_units(found: np.ndarray, known: list[np.datetime64], places: np.ndarray) -> None:
+def _check_one_kind(known: list, places: list[int]) -> None:
+    for time, place in zip(known, places, strict=True):
+        if time.dtype.kind != known[0].dtype.kind:
+            raise LabelError(
+                f"times must be all moments or all durations; got {time!r} beside {known[0]!r}{_CONVERT}", place
+            )
+
+
+def _check_units(found: np.ndarray, known: list, places: np.ndarray) -> None:
     """Refuse a time that the unit of another one has no room for: numpy would wrap it around."""
     for place, time in zip(places.tolist(), known, strict=True):
         if time.dtype != found.dtype and found[place].astype(time.dtype) != time:
             raise LabelError(f"the time {time} does not fit in the unit of the others, {found.dtype}", place)
 
 
-def _as_datetime(time: Any, place: int) -> np.datetime64:
+def _as_numpy_time(time: Any, place: int) -> np.datetime64 | np.timedelta64:
+    # pandas' own, which know of nanoseconds.
     if hasattr(time, "to_datetime64"):
-        # pandas' own, in nanoseconds.
         return time.to_datetime64()
+    if hasattr(time, "to_timedelta64"):
+        return time.to_timedelta64()
+    if isinstance(time, (timedelta, np.timedelta64)):
+        return np.timedelta64(time)
     if isinstance(time, datetime) and time.tzinfo is not None:
         time = time.astimezone(UTC).replace(tzinfo=None)
     if isinstance(time, (date, np.datetime64)):

@@ -131,10 +131,60 @@ def test_dates_are_times(make):
     assert dataset.timestamps[0] == np.datetime64("2019-12-31")
 
 
-def test_dates_among_other_things_are_refused():
-    times = pd.Series([datetime.date(2020, 1, 3), datetime.datetime(2020, 1, 3)], dtype=object)
-    with pytest.raises(ValueError, match="column 'time' must hold numbers or times"):
-        from_frame(pd.DataFrame({"user": [1, 1], "item": [1, 2], "time": times}))
+DAY = datetime.datetime(2020, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([DAY.date(), DAY - datetime.timedelta(hours=1)], ["2020-01-03T00", "2020-01-02T23"]),
+        ([DAY.replace(tzinfo=datetime.UTC), datetime.datetime(2020, 1, 2, 23)], ["2020-01-03T00", "2020-01-02T23"]),
+        ([7, 2**40], [7, 2**40]),
+        ([7, 0.5], [7, 0.5]),
+        ([datetime.timedelta(hours=2), datetime.timedelta(hours=1)], [np.timedelta64(2, "h"), np.timedelta64(1, "h")]),
+    ],
+)
+def test_times_may_be_objects(times, expected):
+    frame = pd.DataFrame({"user": [1, 2], "item": [1, 2], "time": pd.Series(times, dtype=object)})
+    assert from_frame(frame).timestamps.tolist() == np.array(expected, from_frame(frame).timestamps.dtype).tolist()
+
+
+def test_objects_that_are_no_times_are_named():
+    frame = pd.DataFrame({"user": [1, 2], "item": [1, 2], "time": pd.Series([DAY, (1, 2)], dtype=object)})
+    with pytest.raises(ValueError, match=r"row 1 .*, column 'time': times must be numbers, .* got \(1, 2\)"):
+        from_frame(frame)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("times", [None, [3, 3, 3, 4, 1]])
+def test_a_frame_of_to_frame_may_be_shuffled(library, times):
+    dataset = SequenceDataset.from_sequences([["d", "a", "c", "b"], ["a"]]).replace(users=["u", "v"], timestamps=times)
+    frame = dataset.to_frame(library)[::-1]
+    found = from_frame(frame)
+    assert dict(zip(found.users.tolist(), found.to_lists(), strict=True)) == {"u": ["d", "a", "c", "b"], "v": ["a"]}
+    if times is None:
+        assert from_frame(frame, time=None).to_lists()[1] == ["b", "c", "a", "d"]
+
+
+@pytest.mark.parametrize(
+    "name", ["bought_at", "createdAt", "eventTime", "ts", "event_ts", "Date", "unixReviewTime", "last time"]
+)
+def test_columns_that_are_called_as_times_are_told(name):
+    frame = pd.DataFrame({"user": [1], "item": [1], name: ["2020-01-03"]})
+    with pytest.warns(UserWarning, match=f"Its column '{name}' seems to hold times"):
+        from_frame(frame)
+
+
+@pytest.mark.parametrize("name", ["candidate", "look", "format", "rate", "facts", "Flat"])
+@pytest.mark.filterwarnings("error")
+def test_columns_that_are_not_called_as_times(name):
+    from_frame(pd.DataFrame({"user": [1], "item": [1], name: ["2020-01-03"]}))
+
+
+def test_a_wrong_entry_of_a_dictionary_is_told_with_its_row():
+    items = pa.DictionaryArray.from_arrays([1, 1, 0], [float("nan"), 2.5])
+    with pytest.raises(ValueError, match=r"row 2 .*, column 'item': the item is NaN"):
+        from_frame(pa.table({"user": [1, 1, 1], "item": items}))
 
 
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])

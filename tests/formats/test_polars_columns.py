@@ -182,3 +182,9 @@ def test_missing_wide_integers_are_placed(dtype, column):
         frame = base.with_columns(pl.Series(column, [large, None], dtype=dtype))
         with pytest.raises(ValueError, match=rf"row 1 .*, column '{column}': .*missing"):
             from_frame(frame)
+
+
+def test_strings_of_numpy_are_strings():
+    users = np.fromiter(map(np.str_, "uv"), dtype=object)
+    frame = SequenceDataset.from_sequences([[np.str_("a")], [np.str_("b")]]).replace(users=users).to_frame("polars")
+    assert frame.schema["user"] == frame.schema["item"] == pl.String

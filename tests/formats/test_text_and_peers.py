@@ -330,7 +330,7 @@ def test_rectools_frame():
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("dtype", ["int64", "float64", "datetime64"])
 def test_rectools_reads_the_unit_of_large_numbers(unit, dtype):
-    moments = np.array(["2020-09-13T12:26:40", "1999-01-01"], dtype=f"datetime64[{unit}]")
+    moments = np.array(["1999-01-01", "2020-09-13T12:26:40"], dtype=f"datetime64[{unit}]")
     times = moments if dtype == "datetime64" else moments.astype(np.int64).astype(dtype)
     frame = SequenceDataset.from_sequences([["a", "b"]]).replace(timestamps=times).to_rectools()
     assert (frame["datetime"].to_numpy() == moments).all()
@@ -348,6 +348,24 @@ def test_rectools_refuses_times_of_no_unit(time):
         SequenceDataset.from_sequences([["a", "b"]]).replace(timestamps=np.array([0.5, time])).to_rectools()
 
 
+def test_peers_which_sort_by_time_get_positions_where_times_fall(tmp_path):
+    dataset = SequenceDataset.from_sequences([[5, 6], [7, 8, 9], []]).replace(timestamps=[2, 3, 1, 4, 3])
+    message = r"times fall within rows at 1 place\(s\), first in row 1 at position 2, and {} sorts by time"
+    with pytest.warns(UserWarning, match=message.format("RecBole")):
+        lines = dataset.to_recbole(tmp_path, "data").read_text().splitlines()[1:]
+    assert [line.split("\t")[2] for line in lines] == ["0", "1", "0", "1", "2"]
+    with pytest.warns(UserWarning, match=message.format("RecTools")):
+        seconds = dataset.to_rectools()["datetime"].dt.second
+    assert seconds.tolist() == [0, 1, 0, 1, 2]
+
+
+@pytest.mark.filterwarnings("error")
+def test_peers_get_times_that_fall_between_rows(tmp_path):
+    dataset = SequenceDataset.from_sequences([[], [5, 6], [], [7], []]).replace(timestamps=[2, 3, 1])
+    lines = dataset.to_recbole(tmp_path, "data").read_text().splitlines()[1:]
+    assert [line.split("\t")[2] for line in lines] == ["2", "3", "1"]
+
+
 def test_users_that_are_written_alike_are_numbered(tmp_path):
     dataset = SequenceDataset.from_sequences([[1, 2], [3]]).replace(users=[1, "1"])
     with pytest.warns(UserWarning, match="written alike: rows are numbered from 1"):
@@ -360,8 +378,8 @@ def test_users_that_are_written_alike_are_numbered(tmp_path):
     ("times", "expected"),
     [
         (
-            np.array(["9999-12-31", "2020-01-01", "2021-01-01T00:00:00.25"], "M8[us]"),
-            [253402214400, 1577836800, 1609459200.25],
+            np.array(["2020-01-01", "9999-12-31", "2021-01-01T00:00:00.25"], "M8[us]"),
+            [1577836800, 253402214400, 1609459200.25],
         ),
         (np.array([-1500, 2, 3], "M8[ms]"), [-1.5, 0.002, 0.003]),
         (np.array([1, 2, 3], "m8[h]"), [3600, 7200, 10800]),

@@ -15,7 +15,7 @@ import numpy as np
 from ..columns import missing_value, with_room_for_missing
 from ..labels import LabelError, as_label_array, blocks, build_vocabulary, is_missing
 from ..optional import package_of
-from ..times import signed_times
+from ..times import signed_times, times_of_objects
 from .polars_columns import wide_integers
 
 __all__ = ["encode_column", "label_column", "number_type", "time_column", "value_column"]
@@ -145,8 +145,8 @@ def _factorize_polars(column: Any) -> tuple[np.ndarray | None, Any]:
     distinct = column.gather(places)
     if getattr(column.dtype, "time_unit", None) == "ns" and (distinct.to_physical() % 1000 != 0).any():
         # Python has no time of nanoseconds: polars would give those of one microsecond the same.
-        return codes, as_label_array(distinct.to_numpy())
-    return codes, as_label_array(distinct.to_list())
+        return codes, distinct.to_numpy()
+    return codes, distinct.to_list()
 
 
 def _factorize_arrow(column: Any) -> tuple[np.ndarray | None, Any]:
@@ -183,7 +183,7 @@ def _factorize_arrow(column: Any) -> tuple[np.ndarray | None, Any]:
         rank[order.to_numpy()] = np.arange(len(order))
         _recode(codes, rank)
         distinct = distinct.take(order)
-    return codes, as_label_array(distinct.to_pylist())
+    return codes, distinct.to_pylist()
 
 
 def _with_offsets(strings: Any) -> Any:
@@ -255,6 +255,9 @@ def value_column(column: Any, name: str, *, times: bool = False) -> np.ndarray:
     """
     convert = {"pandas": _pandas_values, "polars": _polars_values, "pyarrow": _arrow_values}
     values = convert[package_of(column)](column) if package_of(column) in convert else np.asarray(column)
+    # Of texts the message below says more.
+    if times and values.dtype == object and len(values) and not any(isinstance(value, str) for value in values):
+        values = times_of_objects(values)
     if values.dtype.kind not in ("iufmM" if times else "iuf"):
         if len(values) == 0:
             # A column that holds nothing is often of no type at all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,8 +24,10 @@ __all__ = ["LayoutError", "convert_lists", "convert_table", "from_frame", "list_
 
 # What is read beside users, items and times.
 _CARRIED = ("weight", "domain", "row", "position")
-# What columns of times are called, in lower case.
-_TIMES = {"time", "times", "timestamp", "timestamps", "datetime", "date", "unix_time", "unixreviewtime", "event_time"}
+# What columns of times are called: event_time, created_at, createdAt, unixReviewTime, ts.
+_TIMES = re.compile(
+    r"(^|_|\W)(?i:(time|timestamp|date|datetime|ts)s?|at)$|[a-z](Time|Timestamp|Date|At)$|^unixreviewtime$"
+)
 
 
 class LayoutError(ValueError):
@@ -64,7 +67,8 @@ def from_frame(
         in all columns are all kept. Columns named ``weight`` and ``domain`` are carried along.
 
         Where there are columns ``row`` and ``position``, as :func:`to_frame` writes them, times and domains may be
-        missing; a user of whom a time is missing is then sorted by these two.
+        missing; a user of whom a time is missing is then sorted by these two. Beside a column ``origin``, which
+        :func:`to_frame` writes, too, they take the place of the order of the frame, unless ``time=None`` asks for that.
 
     Raises
     ------
@@ -90,6 +94,7 @@ def from_frame(
     (['u', 'v'], [['salt', 'tea'], ['milk']])
     """
     frame, names = _open_frame(frame)
+    placed = time is not None and {"row", "position", "origin"} <= set(names)
     if time == "time" and "time" not in names:
         time = None
         _warn_of_times(frame, [column for column in names if column not in (user, item, *_CARRIED)], name)
@@ -103,10 +108,13 @@ def from_frame(
     nulls = {"row", "position"} <= set(names)
     times = None if time is None else read("time", time, partial(time_column, name=time, nulls=nulls))
     offsets = offsets_from_lengths(np.bincount(user_numbers, minlength=len(users)))
+    missing = missing_times(times) if times is not None and nulls else np.zeros(0, dtype=bool)
     keys = times
-    if times is not None and nulls and missing_times(times).any():
-        places = [read(key, key, partial(time_column, name=key)) for key in ("position", "row")]
-        keys = _keys_beside_missing_times(times, places, user_numbers, len(users))
+    if placed or missing.any():
+        place = _rank([read(key, key, partial(time_column, name=key)) for key in ("position", "row")])
+        keys = place if times is None else _rank([place, times])
+        if missing.any():
+            keys = _keys_beside_missing_times(keys, place, missing, user_numbers, len(users))
     order = _chronological_order(user_numbers, len(users), keys)
     del user_numbers, keys
     vocabulary, items = read("item", item, encode_column)
@@ -131,7 +139,7 @@ def _warn_of_times(frame: Any, names: list, name: str) -> None:
     is_arrow = package_of(frame) == "pyarrow"
     for column in names:
         kind = str(frame.schema.field(column).type if is_arrow else frame[column].dtype).lower()
-        if str(column).lower() in _TIMES or kind.startswith(("date", "timestamp")):
+        if _TIMES.search(str(column)) or kind.startswith(("date", "timestamp")):
             warnings.warn(
                 f"{name} has no column 'time', so the order of its rows counts. Its column {column!r} seems to hold "
                 f"times: time={column!r} (on the command line --time {column}) sorts by them, and time=None keeps "
@@ -216,18 +224,20 @@ def _number_users(labels: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np
     return labels[by_appearance], numbers
 
 
+def _rank(keys: list[np.ndarray]) -> np.ndarray:
+    """The place of each interaction, int64 (n,), once all are sorted by the last key, then by those before it."""
+    rank = np.empty(len(keys[0]), dtype=np.int64)
+    rank[np.lexsort(keys)] = np.arange(len(rank))
+    return rank
+
+
 def _keys_beside_missing_times(
-    times: np.ndarray, places: list[np.ndarray], user_numbers: np.ndarray, n_users: int
+    keys: np.ndarray, place: np.ndarray, missing: np.ndarray, user_numbers: np.ndarray, n_users: int
 ) -> np.ndarray:
-    """What to sort each user by: the rank of the time, or that of the place where one of the user's is missing."""
+    """What to sort each user by: the given keys, or the place where one of the user's times is missing."""
     untimed = np.zeros(n_users, dtype=bool)
-    untimed[user_numbers[missing_times(times)]] = True
-    chosen = untimed[user_numbers]
-    keys = np.unique(times, return_inverse=True)[1]
-    rank = np.empty(len(times), dtype=np.int64)
-    rank[np.lexsort(places)] = np.arange(len(times))
-    keys[chosen] = rank[chosen]
-    return keys
+    untimed[user_numbers[missing]] = True
+    return np.where(untimed[user_numbers], place, keys)
 
 
 def _chronological_order(user_numbers: np.ndarray, n_users: int, times: np.ndarray | None) -> np.ndarray | None:

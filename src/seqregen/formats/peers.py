@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
 import numpy as np
 
+from ..callers import stacklevel_of_caller
 from ..files import write_aside
 from ..optional import require_package
 from ..ragged import position_in_row, row_of_position
@@ -42,20 +44,25 @@ def to_recbole(dataset: SequenceDataset, directory: str | os.PathLike, name: str
     -------
     Path
         The file, with the tab-separated columns ``user_id:token``, ``item_id:token``, ``timestamp:float`` and,
-        where the dataset has weights, ``weight:float``. Where not every interaction has a time, the timestamp
-        is the position in the row.
+        where the dataset has weights, ``weight:float``. Where not every interaction has a time, or times fall
+        within a row, which RecBole would then sort, the timestamp is the position in the row.
 
     Raises
     ------
     ValueError
         A label is empty, holds a tab or a line break, begins with a quotation mark, is a word that RecBole reads as a
         missing value ("NA", "None", ...), or is no valid Unicode; a time is infinite; ``name`` is no plain file name.
+
+    Warns
+    -----
+    UserWarning
+        Times fall within a row.
     """
     _check_plain_name(name)
     items = _tokens(dataset.vocabulary, "the item")[dataset.items - 1]
     users = _tokens(user_tokens(dataset), "the user")[row_of_position(dataset.offsets)]
     times = finite_times(dataset, "for RecBole")
-    times = position_in_row(dataset.offsets) if times is None else times
+    times = position_in_row(dataset.offsets) if times is None or _times_fall(dataset, "RecBole") else times
     header, columns = ["user_id:token", "item_id:token", "timestamp:float"], [users, items, _numbers(times)]
     if dataset.weights is not None:
         header.append("weight:float")
@@ -112,12 +119,18 @@ def to_rectools(dataset: SequenceDataset) -> Any:
         Columns ``user_id``, ``item_id``, ``weight`` (1 where the dataset has none) and ``datetime``: times that are
         numbers count from 1970, in seconds. Where one of them would then lie outside the years 1678 to 2261, which
         RecTools can hold, all count in the longest of milliseconds, microseconds and nanoseconds in which none does.
-        Where not every interaction has a time, the position in the row counts, in seconds.
+        Datetimes are kept as they are. Where not every interaction has a time, or times fall within a row, which
+        RecTools would then sort, the position in the row counts, in seconds.
 
     Raises
     ------
     ValueError
-        A time is infinite, or outside these years in any unit.
+        A number is infinite, or outside these years in any unit.
+
+    Warns
+    -----
+    UserWarning
+        Times fall within a row.
 
     Examples
     --------
@@ -139,11 +152,34 @@ def to_rectools(dataset: SequenceDataset) -> Any:
     )
 
 
+def _times_fall(dataset: SequenceDataset, peer: str) -> bool:
+    """Whether a peer, which sorts users by time, would read the rows in another order; a warning says so."""
+    times = dataset.timestamps
+    if times is None or len(times) == 0:
+        return False
+    falls = times[1:] < times[:-1]
+    # Between two rows they may.
+    borders = dataset.offsets[1:-1]
+    falls[borders[(borders > 0) & (borders < len(times))] - 1] = False
+    if not falls.any():
+        return False
+    place = int(np.argmax(falls)) + 1
+    row = int(row_of_position(dataset.offsets)[place])
+    warnings.warn(
+        f"times fall within rows at {np.count_nonzero(falls):,} place(s), first in row {row} at position "
+        f"{place - dataset.offsets[row]}, and {peer} sorts by time: positions in the rows are written in their place. "
+        "To keep the times, sort each row by time first: SequenceDataset.from_frame does so.",
+        UserWarning,
+        stacklevel=stacklevel_of_caller(),
+    )
+    return True
+
+
 def _datetimes(dataset: SequenceDataset) -> Any:
     import pandas as pd
 
     numbers = times_as_numbers(dataset)
-    if numbers is None:
+    if numbers is None or _times_fall(dataset, "RecTools"):
         return pd.to_datetime(position_in_row(dataset.offsets), unit="s")
     if dataset.timestamps is not None and dataset.timestamps.dtype.kind == "M":
         return dataset.timestamps
