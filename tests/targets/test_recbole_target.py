@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -358,3 +359,18 @@ def test_other_users_are_another_run(held_out, tmp_path):
     make("FPMC", checkpoint_dir=tmp_path).fit(X)
     again = make("FPMC", checkpoint_dir=tmp_path).fit(others)
     np.testing.assert_array_equal(again.decision_function(X), make("FPMC").fit(others).decision_function(X))
+
+
+def test_users_of_another_kind_are_told(held_out):
+    X, _ = held_out
+    numbered = X.replace(users=np.arange(len(X)))
+    model = make("FPMC", max_epochs=1).fit(X)
+    with pytest.warns(
+        UserWarning, match=r"none of the .* users of these rows: .*\(0, int\) than .*'user 0', str"
+    ):
+        model.predict(numbered)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.predict(X)
+        model.predict(X.replace(users=None))
+        make("SASRec", max_epochs=1).fit(X).predict(numbered)

@@ -137,7 +137,8 @@ def load_rows(options: Namespace, console: Console) -> SequenceDataset:
     if Path(path).suffix.lower() in (".csv", ".tsv", ".json", ".gz", ".zip", *MODELS):
         raise CommandError(
             f"{path!r} is neither text of the form 'user item item ...' nor Parquet. Of a CSV file of interactions "
-            "make Parquet with the columns user, item and time: pandas.read_csv(...).to_parquet(...)."
+            "make Parquet with the columns user, item and time: pandas.read_csv(...).to_parquet(...), with "
+            "parse_dates=['time'] where times are written out."
         )
     if columns and Path(path).suffix.lower() not in PARQUET:
         flags = " and ".join(f"--{role}" for role in columns)

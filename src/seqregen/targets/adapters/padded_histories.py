@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,11 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...callers import stacklevel_of_caller
 from ...labels import is_missing
 from ...nn import on_device
 from ...sequences import SequenceDataset
 
-__all__ = ["PaddedHistories", "PrefixPlaces", "histories_of_rows", "known_users", "user_codes"]
+__all__ = [
+    "PaddedHistories",
+    "PrefixPlaces",
+    "histories_of_rows",
+    "known_users",
+    "user_codes",
+    "warn_of_users_of_another_kind",
+]
 
 
 @dataclass(frozen=True)
@@ -150,3 +159,24 @@ def user_codes(dataset: SequenceDataset, users: np.ndarray) -> np.ndarray:
     labels = dataset.users.tolist()
     codes = np.fromiter((code.get(label, 0) for label in labels), dtype=np.int64, count=len(labels))
     return np.where(dataset.source >= 0, codes[dataset.source], codes)
+
+
+def warn_of_users_of_another_kind(dataset: SequenceDataset, users: np.ndarray) -> None:
+    """Warn where a dataset's users can be none of those that a model knows: as strings, say, for integers.
+
+    Parameters
+    ----------
+    dataset : SequenceDataset
+    users : ndarray of shape (n_users,)
+        Those that the model knows.
+    """
+    given, known = known_users(dataset).tolist(), users.tolist()
+    if not given or not known or set(map(type, given)) & set(map(type, known)):
+        return
+    warnings.warn(
+        f"the model knows none of the {len(given):,} users of these rows: they are of another kind "
+        f"({given[0]!r}, {type(given[0]).__name__}) than those that it was fitted with ({known[0]!r}, "
+        f"{type(known[0]).__name__}). All of them are scored as strangers; name them as they were named for fit.",
+        UserWarning,
+        stacklevel=stacklevel_of_caller(),
+    )

@@ -20,7 +20,7 @@ from ..base import AddedLoss, SequentialRecommender
 from ..network import NextItemNetwork
 from ..ranker import ScoreBlock
 from .foreign_randomness import seeded_everywhere
-from .padded_histories import PrefixPlaces, histories_of_rows, known_users, user_codes
+from .padded_histories import PrefixPlaces, histories_of_rows, known_users, user_codes, warn_of_users_of_another_kind
 from .recbole_library import find_model, read_settings, unknown_settings_message
 from .recbole_network import RecBoleNetwork
 
@@ -252,6 +252,9 @@ class RecBoleTarget(SequentialRecommender):
         users = user_codes(histories, self.users_)
         table = next(self.network_.parameters())
         network: Any = self.network_
+        # Other models do not ask who the user is.
+        if any(len(self.users_) + 1 in parameter.shape[:1] for parameter in network.parameters()):
+            warn_of_users_of_another_kind(histories, self.users_)
         # With nothing to go by, popular items first.
         popularity = torch.from_numpy(np.log1p(self.item_counts_)).to(table)
 
