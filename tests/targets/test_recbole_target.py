@@ -365,7 +365,7 @@ def test_users_of_another_kind_are_told(held_out):
     X, _ = held_out
     numbered = X.replace(users=np.arange(len(X)))
     model = make("FPMC", max_epochs=1).fit(X)
-    with pytest.warns(UserWarning, match=r"none of the .* users of these rows: .*\(0, int\) than .*'user 0', str"):
+    with pytest.warns(UserWarning, match=r"none of the users .* type int: .* of type str, as 'user 0'"):
         model.predict(numbered)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -173,10 +173,11 @@ def warn_of_users_of_another_kind(dataset: SequenceDataset, users: np.ndarray) -
     given, known = known_users(dataset).tolist(), users.tolist()
     if not given or not known or set(map(type, given)) & set(map(type, known)):
         return
+    # Without a user's name: rows come in pieces, and one text is shown once.
     warnings.warn(
-        f"the model knows none of the {len(given):,} users of these rows: they are of another kind "
-        f"({given[0]!r}, {type(given[0]).__name__}) than those that it was fitted with ({known[0]!r}, "
-        f"{type(known[0]).__name__}). All of them are scored as strangers; name them as they were named for fit.",
+        f"the model knows none of the users of these rows, labels of type {type(given[0]).__name__}: those that it was "
+        f"fitted with are of type {type(known[0]).__name__}, as {known[0]!r}. All are scored as strangers; name them "
+        "as they were named for fit.",
         UserWarning,
         stacklevel=stacklevel_of_caller(),
     )
