@@ -50,3 +50,32 @@ class BothWays(nn.Module):
         real = (items > 0)[..., None]
         values = torch.relu(self.mix(self.items(items))) * real
         return values.sum(1) / real.sum(1)
+
+
+class CountsRows(Recurrent):
+    """A module that asks Python for the number of rows."""
+
+    def forward(self, items: Tensor) -> Tensor:
+        return super().forward(items).reshape(len(items), items.shape[1], -1)
+
+
+class LooksIntoItsMask(nn.Module):
+    """torch's encoder with a causal mask, which it looks into unless it is told what the mask is."""
+
+    def __init__(self, n_items: int, width: int = 8) -> None:
+        super().__init__()
+        self.items = nn.Embedding(n_items + 1, width, padding_idx=0)
+        layer = nn.TransformerEncoderLayer(width, 2, 2 * width, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+
+    def forward(self, items: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(items.shape[1], device=items.device)
+        return self.encoder(self.items(items), mask=mask)
+
+
+class IsToldOfItsMask(LooksIntoItsMask):
+    """The same, told."""
+
+    def forward(self, items: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(items.shape[1], device=items.device)
+        return self.encoder(self.items(items), mask=mask, is_causal=True)

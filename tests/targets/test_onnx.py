@@ -11,7 +11,7 @@ import pytest
 import torch
 from exporting import require_exporter
 from sklearn.exceptions import NotFittedError
-from small_modules import BothWays, LeftPadded, Recurrent
+from small_modules import BothWays, CountsRows, IsToldOfItsMask, LeftPadded, LooksIntoItsMask, Recurrent
 from torch.torch_version import TorchVersion
 
 from seqregen import SequenceDataset
@@ -138,10 +138,28 @@ def test_an_old_file_survives_an_export_that_fails(tmp_path):
     path.write_bytes(b"old")
     model = TorchTarget(Recurrent, **TORCH).fit(data())
     model.network_.module.forward = lambda items: torch.zeros((*items.shape, int(items.sum()) % 3))
-    with pytest.raises(Exception):  # noqa: B017 what the exporter raises is its own affair
+    with pytest.raises(RuntimeError, match="torch cannot export TorchTarget"):
         model.to_onnx(path)
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.slow
+def test_a_graph_for_one_number_of_rows_is_refused(tmp_path):
+    require_exporter()
+    model = TorchTarget(CountsRows, **TORCH).fit(data())
+    with pytest.raises(ValueError, match=r"for any number of rows: .* here 2, as len\(items\) does. Take items.shape"):
+        model.to_onnx(tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_module_that_torch_cannot_follow_is_refused_with_advice(tmp_path):
+    require_exporter()
+    with pytest.raises(RuntimeError, match=r"torch cannot export TorchTarget: .* pass is_causal=True"):
+        TorchTarget(LooksIntoItsMask, **TORCH).fit(data()).to_onnx(tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+    TorchTarget(IsToldOfItsMask, **TORCH).fit(data()).to_onnx(tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("labels", [[("a", 1), ("b", 2), ("c", 3)], [1.5, 2.5, 3.5], [1, 2, 3]])

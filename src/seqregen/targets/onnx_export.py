@@ -88,7 +88,10 @@ class OnnxExport:
         ImportError
             onnx or onnxscript is not installed (``pip install 'seqregen[onnx]'``), or torch is older than 2.8.
         ValueError
-            Labels are neither strings nor numbers, or the model is larger than one file can be (2 GiB).
+            Labels are neither strings nor numbers, the model is larger than one file can be (2 GiB), or a module of
+            yours makes a constant of the number of rows, by ``len(items)``.
+        RuntimeError
+            torch's exporter cannot follow a module of yours; the message says what it cannot follow as a rule.
         """
         check_is_fitted(self, "network_")
         export_onnx(
@@ -129,13 +132,21 @@ def export_onnx(
     # Any items will do; more than one row and more than one place keep both sizes open.
     example = torch.arange(1, 7).remainder(len(vocabulary)).add(1).view(2, 3)
     sizes = {"items": {0: torch.export.Dim("n_rows", min=1), 1: torch.export.Dim("length", min=1)}}
-    with _without_remarks():
-        program = torch.onnx.export(
-            scoring, (example,), dynamo=True, verbose=False, dynamic_shapes=sizes,
-            input_names=["items"], output_names=["scores"],
-        )  # fmt: skip
+    try:
+        with _without_remarks():
+            program = torch.onnx.export(
+                scoring, (example,), dynamo=True, verbose=False, dynamic_shapes=sizes,
+                input_names=["items"], output_names=["scores"],
+            )  # fmt: skip
+    except torch.onnx.OnnxExporterError as error:
+        raise RuntimeError(
+            f"torch cannot export {name}: its forward does what no graph can say, as where Python decides by what is "
+            "in a tensor (if, assert, item()). torch.nn.TransformerEncoder does so to see what its mask is: pass "
+            "is_causal=True beside a causal one. torch's own message is above."
+        ) from error
     assert program is not None
     model = program.model_proto
+    _require_open_sizes(model, name)
     from .. import __version__
 
     described = {"vocabulary": labels, "max_length": str(max_length), "model": name, "seqregen": __version__}
@@ -148,6 +159,18 @@ def export_onnx(
         )
     with write_aside(path) as aside:
         aside.write_bytes(model.SerializeToString())
+
+
+def _require_open_sizes(model: Any, name: str) -> None:
+    """Refuse a graph for as many rows, or places, as the example had: torch fixes what Python has made a number of."""
+    (items,) = model.graph.input
+    for what, size in zip(("rows", "places of a row"), items.type.tensor_type.shape.dim, strict=True):
+        if not size.dim_param:
+            raise ValueError(
+                f"{name} cannot be exported for any number of {what}: its forward makes it a number of Python, here "
+                f"{size.dim_value}, as len(items) does. Take items.shape[0] for the rows and items.shape[1] for the "
+                "places, without int()."
+            )
 
 
 def _require_packages() -> None:
