@@ -153,6 +153,23 @@ def test_scores_that_depend_on_other_rows_fail():
         check_target(TorchTarget(Centred), skip=("repeatable",))
 
 
+class WithFeatures(Recurrent):
+    """A module with a feature of each of thirty items."""
+
+    def __init__(self, n_items):
+        super().__init__(n_items)
+        self.register_buffer("features", torch.ones(31, 1))
+
+    def forward(self, items):
+        return self.recurrent(self.items(items) * (self.features.repeat(1, 8) * self.items.weight**0)[items])[0]
+
+
+def test_a_module_with_features_of_its_own_items_is_told_of_their_number():
+    with pytest.raises(AssertionError, match=r"trains on 20 items; .* features of its own items, pass n_items=their"):
+        check_target(TorchTarget(WithFeatures))
+    assert "30 item vectors" in check_target(TorchTarget(WithFeatures), n_items=30)["shapes"]
+
+
 def test_what_fit_refuses_fails_with_its_message():
     with pytest.raises(AssertionError, match="parameters: TorchTarget raised ValueError: WrongShape turned"):
         check_target(TorchTarget(WrongShape))

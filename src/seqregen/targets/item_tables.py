@@ -114,7 +114,9 @@ def _search(module: nn.Module, n_items: int) -> str:
     raise ValueError(
         f"{_name(module)} has no embedding of the {n_items} items: one with {n_items + 1} rows (row 0 for the padding) "
         f"or with {n_items} rows is needed, and there {'are ' + _listed(found) if found else 'is none at all'}. "
-        "Make it from the keyword n_items, or say where it is: item_table='path.of.embedding' or the name of a method."
+        "Make it from the keyword n_items, or say where it is: item_table='path.of.embedding' or the name of a method. "
+        "Rows of a table that was made before must follow the vocabulary of the data: "
+        "SequenceDataset.from_sequences(rows, vocabulary=labels) fixes its order."
     )
 
 

@@ -39,7 +39,8 @@ class TorchTarget(SequentialRecommender):
     module : nn.Module class, other callable, or nn.Module
         A class, or a function that returns a module, is called in every fit with the keyword ``n_items`` = V (item
         codes are 1..V), with ``max_length`` where it has a parameter of that name, and with the module parameters.
-        Of a module that is made already, every fit trains a copy, from the weights that it has.
+        Of a module that is made already, every fit trains a copy, from the weights that it has; the rows of its
+        table must follow the vocabulary of the data, whose labels are sorted unless ``vocabulary=`` orders them.
     item_table : str, optional
         Dotted path of the embedding or tensor of item vectors ("encoder.items"), or the name of a method that
         returns it: V rows, or V + 1 where row 0 is the padding's. By default it is the module's one embedding of

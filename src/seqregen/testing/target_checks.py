@@ -44,7 +44,8 @@ def check_target(target: Ranker, n_items: int = 20, *, skip: Collection[str] = (
         fitted a dozen times, for one to three epochs, on two dozen rows. A :class:`~seqregen.targets.Ranker` that
         has no network of ours is checked from outside alone.
     n_items : int, default=20
-        Size of the vocabulary to train on; that of the module, where the target holds one that is made already.
+        Size of the vocabulary to train on; that of the module, where the target holds one that is made already, or
+        features of your own items.
     skip : collection of str
         Names of checks to leave out; :data:`CHECKS` lists them.
 
@@ -92,5 +93,9 @@ def check_target(target: Ranker, n_items: int = 20, *, skip: Collection[str] = (
         except AssertionError:
             raise
         except Exception as error:
-            raise AssertionError(f"{name}: {type(target).__name__} raised {type(error).__name__}: {error}") from error
+            raise AssertionError(
+                f"{name}: {type(target).__name__} raised {type(error).__name__}: {error} (check_target trains on "
+                f"{n_items} items; where the module holds vectors or features of its own items, pass n_items=their "
+                "number.)"
+            ) from error
     return found
