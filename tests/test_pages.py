@@ -25,7 +25,7 @@ def code_blocks(page):
 
 @pytest.mark.slow
 def test_its_code_runs(tmp_path, monkeypatch, capsys):
-    module, fitting, exporting = code_blocks("own_models.rst")
+    module, fitting, continuing, exporting = code_blocks("own_models.rst")
     (tmp_path / "convolution.py").write_text(module, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -33,6 +33,12 @@ def test_its_code_runs(tmp_path, monkeypatch, capsys):
     exec(compile(fitting, "own_models.rst", "exec"), names)
     assert re.search(r"^shapes +states of 16 values, 20 item vectors$", capsys.readouterr().out, re.MULTILINE)
     assert names["search"].best_score_ > 0.3
+    exec(compile(continuing, "own_models.rst", "exec"), names)
+    old, new = names["best"], names["later"]
+    assert new.vocabulary_.tolist() == [*old.vocabulary_.tolist(), 42, 41]
+    # One epoch of few small steps leaves the vectors near those that it began with.
+    moved = np.abs(new.item_embeddings_[: len(old.vocabulary_)] - old.item_embeddings_)
+    assert moved.max() < 0.1 < np.abs(old.item_embeddings_).max()
     pytest.importorskip("onnxruntime")
     require_exporter()
     exec(compile(exporting, "own_models.rst", "exec"), names)
